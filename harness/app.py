@@ -1,0 +1,168 @@
+"""The way in: composes configurations, hands each job to its stage, and ends with an exit code. The only file that imports Hydra."""
+
+from __future__ import annotations
+
+import math
+import os
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from loguru import logger
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.display import Display
+from harness.errors import ConfigError, StoreError
+from harness.schema import Config, check
+
+if TYPE_CHECKING:
+    from harness.models import LoadedModel
+    from harness.variant import Variant
+
+CONF = str(Path(__file__).parent.parent / "conf")
+OK, FAILED, BAD_CONFIG = 0, 1, 2
+
+
+@dataclass
+class _Outcome:
+    """What the jobs of one command came to."""
+
+    failed_cells: int = 0
+    bad_configs: list[str] = field(default_factory=list)
+    last: Config | None = None
+
+
+def register_schema() -> None:
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def to_config(raw: DictConfig) -> Config:
+    """The checked dataclass of a composed configuration."""
+    config = OmegaConf.to_object(raw)
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The configuration of these overrides. Raises ConfigError with Hydra's explanation."""
+    try:
+        if GlobalHydra.instance().is_initialized():
+            return to_config(hydra.compose("config", list(overrides)))
+        register_schema()
+        with hydra.initialize_config_dir(CONF, version_base="1.3"):
+            return to_config(hydra.compose("config", list(overrides)))
+    except (HydraException, OmegaConfBaseException) as error:
+        raise ConfigError(_reason(error)) from error
+
+
+def open_variant(variant: str, model: str, store: str, device: str | None, overrides: Mapping[str, Any]) -> tuple[LoadedModel, Variant]:
+    """What `--model_args variant=...,k=...` of lmms-eval's command line names. Keys other than k are given in full, `calibration.alpha=0`."""
+    from harness import stages
+
+    given = [f"method={variant}", f"model={model}", f"store={store}"] + ([f"model.device={device}"] if device else [])
+    given += [f"{'method.k' if key == 'k' else key}={value}" for key, value in overrides.items() if key != "max_batch_size"]
+    return stages.open_variant(compose(given))
+
+
+def main() -> int:
+    """Run the command line; returns 0, 1 for failed cells or a store that failed, 2 for a configuration that cannot be."""
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of ending the process
+    register_schema()
+    outcome = _Outcome()
+    quiet = any(argument.split("=")[0] == "quiet" and argument.lower().endswith("true") for argument in sys.argv[1:])
+    with Display(quiet=quiet) as display:
+
+        @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
+        def job(raw: DictConfig) -> None:
+            _run_job(raw, display, outcome)
+
+        try:
+            _refuse_several_sweeps(sys.argv[1:])
+            job()
+        except (HydraException, OmegaConfBaseException) as error:
+            outcome.bad_configs.append(_reason(error))
+        except ConfigError as error:
+            outcome.bad_configs.append(str(error))
+        except StoreError as error:
+            print(f"error: {error}", file=sys.stderr)
+            return FAILED
+    return _finish(display, outcome)
+
+
+def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
+    context = HydraConfig.get()
+    overrides = [o for o in context.overrides.task if not o.startswith("cell=")]
+    several = context.mode == RunMode.MULTIRUN
+    try:
+        config = compose([*overrides, *shlex.split(str(raw.cell))]) if raw.cell else to_config(raw)
+        single = [o for o in overrides if not o.startswith("+sweep=")] + shlex.split(str(raw.cell))
+        if raw.limit is not None and not any(o.startswith("limit=") for o in single):
+            single.append(f"limit={raw.limit}")
+        _log_to(Path(config.store))
+        outcome.last = config
+        if config.stage == "evaluate":
+            from harness import stages
+
+            number = context.job.num if several else 0
+            command = shlex.join(["python", "-m", "harness", *single])
+            outcome.failed_cells += stages.evaluate(stages.Job(config, number, _count_jobs(context) if several else 1, command), display)
+    except ConfigError as error:
+        outcome.bad_configs.append(str(error))
+
+
+def _finish(display: Display, outcome: _Outcome) -> int:
+    if outcome.last is not None:
+        from reports.leaderboard import write_report
+
+        try:
+            root = Path(outcome.last.store)
+            board = write_report(root)
+        except OSError as error:
+            print(f"error: cannot write the report into {outcome.last.store}: {error}; free space and run stage=report", file=sys.stderr)
+            return FAILED
+        display.leaderboard(board)
+        display.say(f"Page: {root / 'report' / 'index.html'}   Table: {root / 'results.csv'}   Markdown: {root / 'leaderboard.md'}")
+    for message in dict.fromkeys(outcome.bad_configs):
+        print(f"configuration error: {message}", file=sys.stderr)
+    if outcome.bad_configs:
+        return BAD_CONFIG
+    return FAILED if outcome.failed_cells else OK
+
+
+def _log_to(root: Path) -> None:
+    """Everything into the store's log file; of the harness's own warnings also the terminal."""
+    logger.remove()
+    logger.add(root / "logs" / "harness.log", level="INFO", enqueue=False)
+    logger.add(sys.stderr, level="WARNING", filter="harness", format="{level}: {message}")
+
+
+def _count_jobs(context: Any) -> int:
+    """How many jobs the sweep has: the product over swept keys of their numbers of values."""
+    given = {key: f"{key}={value}" for key, value in (context.sweeper.params or {}).items()}
+    given |= {argument.split("=")[0]: argument for argument in sys.argv[1:] if "=" in argument}
+    parsed = OverridesParser.create().parse_overrides(list(given.values()))
+    return math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in parsed if o.is_sweep_override())
+
+
+def _refuse_several_sweeps(arguments: Sequence[str]) -> None:
+    for argument in arguments:
+        if argument.lstrip("+").startswith("sweep=") and "," in argument:
+            raise ConfigError(f"{argument}: Hydra would ignore the parameters of every sweep file; run one sweep at a time")
+
+
+def _reason(error: BaseException) -> str:
+    """Hydra's and OmegaConf's explanation, with the cause that names the key."""
+    texts = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
+    return "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts))

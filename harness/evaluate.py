@@ -1,0 +1,205 @@
+"""One variant on one suite: lmms-eval asks and scores, every answer is kept, every score gets an interval."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import functools
+import io
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import datasets
+from lmms_eval.evaluator import evaluate as lmms_evaluate
+from lmms_eval.tasks import TaskManager, get_task_dict
+
+from harness import __version__, digest
+from harness.errors import CellError, ConfigError
+from harness.lmms_model import LuqModel
+from harness.store import AnswerLog, Store
+from reports.results import Answer, MetricScore, Status, SuiteResult, to_json
+from reports.statistics import Judged, estimate
+from tasks.mini import suites as mini
+
+TASKS = Path(__file__).parent.parent / "tasks"
+RESULT_FILE = "result.json"
+SCORER_VERSION = 1  # raise it whenever the same answers would get other scores or intervals
+_PARSEABLE: dict[str, Callable[[str], bool]] = {
+    "yes_no": lambda text: re.fullmatch(r"(yes|no)\W*", text.strip().lower()) is not None,
+    "option": lambda text: re.match(r"\(?[A-E]\b", text.strip()) is not None,
+    "number": lambda text: re.search(r"\d", text) is not None,
+    "free": lambda text: True,
+}
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A loaded lmms-eval task and what its YAML says of it under `metadata`.
+
+    clusters: of each question, what it shares a picture with. answers: kind of answer, by which "unparseable" is judged. data: digest.
+    """
+
+    name: str
+    title: str
+    task: Any
+    clusters: list[str]
+    answers: str
+    metrics: Mapping[str, Mapping[str, Any]]
+    data: str
+
+    def whole_groups(self, limit: int | None) -> int:
+        """The smallest number of questions, at least `limit`, that cuts no pair or circular group."""
+        count = len(self.clusters) if limit is None else min(limit, len(self.clusters))
+        while count < len(self.clusters) and self.clusters[count] == self.clusters[count - 1]:
+            count += 1
+        return count
+
+
+@functools.lru_cache(maxsize=1)
+def load_suites(folder: str, names: tuple[str, ...], family: str, data: Path | None) -> dict[str, Suite]:
+    """Tasks of one folder under `tasks`. data: folder of local data sets, one a suite, that replaces the YAMLs' paths.
+
+    Raises ConfigError for unknown names, listing the known ones.
+    """
+    manager = TaskManager(include_path=str(TASKS / folder), include_defaults=False, model_name=family)
+    unknown = sorted(set(names) - set(manager.all_tasks))
+    if unknown:
+        raise ConfigError(f"unknown suite {', '.join(unknown)}; tasks/{folder} has {', '.join(sorted(manager.all_tasks))}")
+    found: dict[str, Suite] = {}
+    for name in names:
+        config: dict[str, Any] = {"task": name}
+        if data is not None:
+            config["dataset_path"] = str(data / name.removeprefix(f"{folder}_"))
+        task = get_task_dict([config], manager)[name]
+        found[name] = _describe(name, task, data)
+    return found
+
+
+def _describe(name: str, task: Any, data: Path | None) -> Suite:
+    meta = dict(task.config.metadata or {})
+    missing = {"cluster", "answers", "metrics", "title"} - set(meta)
+    if missing:
+        raise ConfigError(f"task {name} lacks {', '.join(sorted(missing))} under `metadata` in its YAML; see tasks/mini for examples")
+    docs = task.eval_docs_no_media
+    column = docs[meta["cluster"]] if meta["cluster"] in docs.column_names else None
+    if column is None:
+        raise ConfigError(f"task {name}: its data has no column {meta['cluster']!r} to cluster by; it has {', '.join(docs.column_names)}")
+    modulo = meta.get("cluster_modulo")
+    clusters = [str(value % modulo if modulo else value) for value in column]
+    identity = data.name if data is not None else str(docs._fingerprint)
+    return Suite(name, meta["title"], task, clusters, meta["answers"], meta["metrics"], f"{identity}-{meta['version']}")
+
+
+def mini_data(store: Store) -> Path:
+    """The mini suites' data sets, drawn into the store on first use."""
+    import PIL
+
+    recipe = {"seed": mini.SEED, "questions": mini.QUESTIONS, "version": mini.VERSION, "pillow": PIL.__version__}
+    key = digest.of_value(recipe)
+    if not store.has("data", key):
+        datasets.disable_progress_bars()
+        with store.creating("data", key) as folder:
+            mini.write_suites(folder)
+    return store.path("data", key)
+
+
+def result_key(variant: str, lm: LuqModel, suite: Suite, count: int) -> str:
+    """Digest of everything a score depends on."""
+    return digest.of_value([*_answers_parts(variant, lm, suite), count, SCORER_VERSION])
+
+
+def _answers_parts(variant: str, lm: LuqModel, suite: Suite) -> list[Any]:
+    config = suite.task.config
+    return [variant, suite.name, suite.data, dict(config.generation_kwargs), lm.batch_size, lm.loaded.dtype, str(lm.device.type), __version__]
+
+
+def load_result(store: Store, key: str) -> SuiteResult | None:
+    """A stored result; None where it is absent, or damaged and set aside."""
+    if not store.has("results", key):
+        return None
+    try:
+        return SuiteResult.model_validate_json((store.path("results", key) / RESULT_FILE).read_text())
+    except (OSError, ValueError) as error:
+        store.set_aside("results", key, str(error).splitlines()[0])
+        return None
+
+
+def evaluate_suite(store: Store, lm: LuqModel, suite: Suite, *, variant: str, limit: int | None, max_error_share: float) -> tuple[str, SuiteResult]:
+    """(key, result) of the variant whose weights are in the model. Questions answered earlier are not asked again.
+
+    Raises CellError when more than `max_error_share` of the questions raised, or when lmms-eval's score and ours disagree.
+    """
+    count = suite.whole_groups(limit)
+    key = result_key(variant, lm, suite, count)
+    found = load_result(store, key)
+    if found is not None:
+        return key, found
+    lm.log = AnswerLog(store, digest.of_value(_answers_parts(variant, lm, suite)))
+    lm.task_dict = {suite.name: suite.task.dataset}
+    arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
+    with contextlib.redirect_stdout(io.StringIO()):
+        output = lmms_evaluate(
+            lm, {suite.name: suite.task}, limit=count, bootstrap_iters=0, log_samples=True, cli_args=arguments, verbosity="ERROR",
+            process_docs_parallel=1,
+        )  # fmt: skip
+    if len(lm.errors) > max_error_share * count:
+        first = next(iter(lm.errors.values()))
+        raise CellError(f"{suite.title}: {len(lm.errors)} of {count} questions raised an error, the first: {first}. No score is given")
+    samples = output["samples"][suite.name]
+    answers = [_answer(lm, suite, sample) for sample in samples]
+    metrics = [_metric(suite, name, samples, output["results"][suite.name]) for name in suite.metrics]
+    statuses = [a.status for a in answers]
+    result = SuiteResult(
+        suite=suite.name, suite_title=suite.title, limit=limit, n=len(answers), errors=statuses.count("error"),
+        empty=statuses.count("empty"), unparseable=statuses.count("unparseable"), metrics=metrics, answers=answers,
+    )  # fmt: skip
+    with store.creating("results", key) as folder:
+        (folder / RESULT_FILE).write_text(to_json(result))
+    return key, result
+
+
+def _answer(lm: LuqModel, suite: Suite, sample: Mapping[str, Any]) -> Answer:
+    response = str(sample["filtered_resps"][0])
+    key = lm.questions[(suite.name, sample["doc_id"])]
+    status: Status = "answered"
+    if key in lm.errors:
+        status = "error"
+    elif not response.strip():
+        status = "empty"
+    elif not _PARSEABLE[suite.answers](response):
+        status = "unparseable"
+    target = sample["target"]
+    return Answer(
+        question_id=str(sample["doc_id"]), cluster=suite.clusters[sample["doc_id"]], prompt=str(sample["arguments"][0]),
+        target=", ".join(map(str, dict.fromkeys(target))) if isinstance(target, list) else str(target), response=response, status=status,
+        scores={name: j.score for name in suite.metrics if (j := _judged(suite, name, sample)) is not None},
+    )  # fmt: skip
+
+
+def _judged(suite: Suite, metric: str, sample: Mapping[str, Any]) -> Judged | None:
+    """lmms-eval's judgement of one answer under one metric, None where the metric does not apply to the question."""
+    value = sample.get(metric)
+    if value is None:
+        return None
+    cluster = suite.clusters[sample["doc_id"]]
+    if not isinstance(value, Mapping):
+        return Judged(cluster, float(value))
+    group = str(value.get("category", value.get("split", ""))) if suite.metrics[metric]["statistic"] != "circular" else ""
+    score = float(value["score"] if "score" in value else value["correct"])
+    return Judged(cluster, score, group, gold=value.get("ground_truth") == "yes", said=value.get("prediction") == "yes")
+
+
+def _metric(suite: Suite, name: str, samples: list[Mapping[str, Any]], reported: Mapping[str, Any]) -> MetricScore:
+    """Score and interval; the score must be the one that lmms-eval reports. No question for a metric: no score."""
+    primary = bool(suite.metrics[name].get("primary", False))
+    judged = [j for sample in samples if (j := _judged(suite, name, sample)) is not None]
+    if not judged:
+        return MetricScore(metric=name, score=None, ci_low=None, ci_high=None, n=0, maximum=1.0, primary=primary)
+    found = estimate(suite.metrics[name]["statistic"], judged)
+    theirs = float(reported[f"{name},none"])
+    if abs(theirs - found.score) > 1e-6 * found.maximum:
+        raise CellError(f"{suite.title}: lmms-eval reports {name} = {theirs}, the answers give {found.score}; the task's metadata.metrics is wrong")
+    return MetricScore(metric=name, score=found.score, ci_low=found.low, ci_high=found.high, n=found.n, maximum=found.maximum, primary=primary)

@@ -1,0 +1,105 @@
+"""The configuration as dataclasses: every key, its type, its meaning and its checks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from omegaconf import MISSING
+
+from harness.errors import ConfigError
+from luq.allocation.orders import ORDERS
+
+STAGES = ("evaluate", "report")
+DTYPES = ("float32", "bfloat16", "float16")
+
+
+@dataclass
+class ModelConfig:
+    """name: in tables. path: a folder, or the name of a model on the hub; "mini" is the embedded model. source: where its calibration
+    pictures and texts come from."""
+
+    name: str = MISSING
+    path: str = MISSING
+    dtype: str = "float32"
+    device: str = "auto"
+
+
+@dataclass
+class MethodConfig:
+    """low, high: a quantizer as {method: NAME, option: value}, or null for full precision. k: how many blocks get `low`, in `order`."""
+
+    name: str = MISSING
+    low: dict[str, Any] | None = None
+    high: dict[str, Any] | None = None
+    k: int = 0
+    order: str = "entropy"
+    order_seed: int = 0
+
+
+@dataclass
+class CalibrationConfig:
+    """alpha: share of the tokens that come from image-text samples. tokens: in all. sequence: tokens of a text sequence."""
+
+    alpha: float = 0.5
+    tokens: int = 8192
+    sequence: int = 64
+    seed: int = 0
+
+
+@dataclass
+class EntropyConfig:
+    """clusters: K of K-means. seeds: how many are averaged."""
+
+    clusters: int = 100
+    seeds: int = 5
+
+
+@dataclass
+class SuiteConfig:
+    """name: of this choice. folder: of the task files, inside the package `tasks`. tasks: names in those files."""
+
+    name: str = MISSING
+    folder: str = "mini"
+    tasks: list[str] = field(default_factory=list)
+
+
+@dataclass
+class Config:
+    """stage: evaluate (measure, then report) or report. store: folder of everything that is kept. limit: questions a suite (pairs and
+    circular groups stay whole), null for all. cell: further overrides of one job, as sweeps use them."""
+
+    model: ModelConfig = field(default_factory=ModelConfig)
+    method: MethodConfig = field(default_factory=MethodConfig)
+    calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
+    entropy: EntropyConfig = field(default_factory=EntropyConfig)
+    suite: SuiteConfig = field(default_factory=SuiteConfig)
+    stage: str = "evaluate"
+    store: str = "runs"
+    limit: int | None = None
+    batch_size: int = 64
+    max_error_share: float = 0.005
+    quiet: bool = False
+    cell: str = ""
+
+
+def check(config: Config) -> None:
+    """Raise ConfigError for values that no later stage could work with; k is checked against the model where it is known."""
+    _require(config.stage in STAGES, f"stage is {config.stage!r}; choose one of {', '.join(STAGES)}")
+    _require(config.limit is None or config.limit > 0, f"limit is {config.limit}; give a number of questions above 0, or limit=null for all")
+    _require(config.batch_size > 0, f"batch_size is {config.batch_size}; it must be at least 1")
+    _require(0 <= config.calibration.alpha <= 1, f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1")
+    _require(config.calibration.tokens > 0, f"calibration.tokens is {config.calibration.tokens}; it must be above 0")
+    _require(config.calibration.sequence > 1, f"calibration.sequence is {config.calibration.sequence}; it must be above 1")
+    _require(config.entropy.clusters > 1, f"entropy.clusters is {config.entropy.clusters}; K-means needs at least 2")
+    _require(config.entropy.seeds > 0, f"entropy.seeds is {config.entropy.seeds}; it must be at least 1")
+    _require(config.method.k >= 0, f"method.k is {config.method.k}; it is a number of decoder blocks, 0 or more")
+    _require(config.method.order in ORDERS, f"method.order is {config.method.order!r}; choose one of {', '.join(ORDERS)}")
+    _require(config.model.dtype in DTYPES, f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
+    _require(0 <= config.max_error_share < 1, f"max_error_share is {config.max_error_share}; it is a share of questions, 0 to below 1")
+    _require(bool(config.suite.tasks), "suite.tasks is empty; name at least one task")
+
+
+def _require(condition: bool, message: str) -> None:
+    if not condition:
+        raise ConfigError(message)

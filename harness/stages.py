@@ -1,0 +1,152 @@
+"""The stages of one job: evaluate a variant on its suites; write the report."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from harness import digest
+from harness.display import Display
+from harness.errors import CellError
+from harness.evaluate import Suite, evaluate_suite, load_result, load_suites, mini_data
+from harness.lmms_model import LuqModel
+from harness.models import LoadedModel, load_model
+from harness.schema import Config
+from harness.store import Store
+from harness.variant import Variant, Workbench
+from luq.apply import applied
+from luq.types import QuantizationError
+from reports.leaderboard import Leaderboard, write_report
+from reports.results import Cell, Failure, to_json
+
+
+@dataclass(frozen=True)
+class Job:
+    """One composed configuration, its place among the jobs of this command, and the command that makes it alone."""
+
+    config: Config
+    number: int
+    count: int
+    command: str
+
+
+def evaluate(job: Job, display: Display) -> int:
+    """Fill the cells of one variant; returns how many failed. Cells that are complete are neither quantized nor asked again."""
+    config = job.config
+    store = Store(Path(config.store))
+    display.start_job(job.number, job.count, len(config.suite.tasks))
+    display.step("loading the model")
+    loaded = open_model(config)
+    display.step("loading the questions")
+    data = mini_data(store) if config.suite.folder == "mini" else None
+    suites = load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
+    lm = LuqModel(loaded=loaded, batch_size=config.batch_size)
+    lm.on_progress = display.answered
+    keys = {name: _cell_key(config, loaded, suite) for name, suite in suites.items()}
+    todo = [name for name in suites if not _complete(store, keys[name])]
+    for name in suites:
+        if name not in todo:
+            display.finish_cell(_label(config, suites[name]), "already done")
+    if not todo:
+        return 0
+    display.step(f"quantizing {config.method.name}")
+    workbench = Workbench(loaded, config.calibration, config.entropy, store)
+    try:
+        variant = workbench.variant(config.method)
+    except QuantizationError as error:
+        for name in todo:
+            _fail(store, keys[name], job, name, str(error))
+        display.say(f"FAILED {config.method.name}: {error}")
+        return len(todo)
+    failed = 0
+    with applied(loaded.model, loaded.family, variant.weights):
+        for name in todo:
+            suite = suites[name]
+            display.start_cell(_label(config, suite), suite.whole_groups(config.limit))
+            try:
+                _fill(store, lm, job, suite, variant, keys[name])
+                display.finish_cell(_label(config, suite), "done")
+            except (CellError, QuantizationError) as error:
+                failed += 1
+                _fail(store, keys[name], job, name, str(error))
+                display.finish_cell(_label(config, suite), f"FAILED: {error}")
+    return failed
+
+
+def report(config: Config) -> Leaderboard:
+    """Leaderboard, table and page from everything in the store."""
+    store = Store(Path(config.store))
+    return write_report(store.root)
+
+
+def open_model(config: Config) -> LoadedModel:
+    return load_model(config.model.name, config.model.path, config.model.dtype, config.model.device)
+
+
+def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
+    """The base model and a variant of it, for lmms-eval's own command line."""
+    loaded = open_model(config)
+    return loaded, Workbench(loaded, config.calibration, config.entropy, Store(Path(config.store))).variant(config.method)
+
+
+def _label(config: Config, suite: Suite) -> str:
+    k = f" k={config.method.k}" if config.method.k else ""
+    return f"{config.method.name}{k} on {suite.title}"
+
+
+def _cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
+    """Digest of the request: a name and settings, not yet weights."""
+    parts = [
+        config.model.name, loaded.digest, loaded.dtype, asdict(config.method), asdict(config.calibration), asdict(config.entropy),
+        suite.name, suite.data, suite.whole_groups(config.limit), config.batch_size,
+    ]  # fmt: skip
+    return digest.of_value(parts)
+
+
+def _complete(store: Store, key: str) -> bool:
+    """Whether the cell and the result that it points to are there and readable."""
+    if not store.has("cells", key):
+        return False
+    try:
+        cell = Cell.model_validate_json((store.path("cells", key) / "cell.json").read_text())
+    except (OSError, ValueError) as error:
+        store.set_aside("cells", key, str(error).splitlines()[0])
+        return False
+    if load_result(store, cell.result) is None:
+        store.set_aside("cells", key, "its result is gone")
+        return False
+    return True
+
+
+def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, key: str) -> None:
+    config, began = job.config, time.monotonic()
+    result, _ = evaluate_suite(
+        store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share
+    )
+    cell = Cell(
+        model=config.model.name, method=config.method.name, low=_quantizer_name(config.method.low), high=_quantizer_name(config.method.high),
+        k=config.method.k, order=config.method.order, alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
+        paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
+        limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
+        events=list(variant.events),
+    )  # fmt: skip
+    with store.creating("cells", key) as folder:
+        (folder / "cell.json").write_text(to_json(cell))
+    (store.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+
+
+def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:
+    config = job.config
+    failure = Failure(
+        model=config.model.name, method=config.method.name, k=config.method.k, suite=suite, limit=config.limit, error=error, command=job.command
+    )
+    store.write_file(store.root / "failures" / f"{key}.json", to_json(failure))
+
+
+def _quantizer_name(options: dict[str, object] | None) -> str:
+    """A quantizer in a word or two: the method, with its bits or variant."""
+    if not options:
+        return "none"
+    detail = options.get("bits", options.get("variant", ""))
+    return f"{options['method']}{'-' if detail != '' else ''}{detail}"

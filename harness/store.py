@@ -1,0 +1,241 @@
+"""The store: directories named by digest that are complete or absent, and logs of answers that lose at most one batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import secrets
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from harness import digest
+from harness.errors import StoreError
+from luq.bank import BlockWeights
+from luq.quantizers import describe_quantizer, rebuild_weight
+from luq.types import Event, LayerStats, QuantizationError, Quantizer
+
+MANIFEST = "manifest.json"
+TENSORS = "tensors.safetensors"
+
+
+class CorruptEntry(Exception):
+    """An entry does not hold what it promised."""
+
+
+@contextlib.contextmanager
+def explained(root: Path) -> Iterator[None]:
+    """Turn an OSError into a StoreError that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"cannot write to the store {root}: {error.strerror or error}. Complete entries are untouched; free space or make the folder "
+            "writable (or choose another with store=PATH) and run the same command again"
+        ) from error
+
+
+class Store:
+    """root/KIND/KEY/ directories. Writers build aside and rename; the first one wins, the others find its entry."""
+
+    def __init__(self, root: Path):
+        self.root = root
+        with explained(root):
+            root.mkdir(parents=True, exist_ok=True)
+            probe = root / f".probe-{secrets.token_hex(4)}"
+            probe.write_bytes(b"")
+            probe.unlink()
+
+    def path(self, kind: str, key: str) -> Path:
+        return self.root / kind / key
+
+    def has(self, kind: str, key: str) -> bool:
+        return self.path(kind, key).is_dir()
+
+    @contextlib.contextmanager
+    def creating(self, kind: str, key: str) -> Iterator[Path]:
+        """A temporary folder that becomes the entry when the block ends without an exception."""
+        final = self.path(kind, key)
+        partial = self.root / "partial" / f"{kind}-{key}-{secrets.token_hex(4)}"
+        with explained(self.root):
+            partial.mkdir(parents=True)
+            try:
+                yield partial
+                for file in partial.iterdir():
+                    _sync(file)
+                final.parent.mkdir(parents=True, exist_ok=True)
+                with contextlib.suppress(FileExistsError):
+                    if not final.exists():
+                        partial.rename(final)
+                _sync(final.parent)
+            finally:
+                shutil.rmtree(partial, ignore_errors=True)
+
+    def set_aside(self, kind: str, key: str, reason: str) -> None:
+        """Move a damaged entry out of the way, to be rebuilt; it stays in corrupt/ for whoever wants to know."""
+        with explained(self.root):
+            (self.root / "corrupt").mkdir(exist_ok=True)
+            self.path(kind, key).rename(self.root / "corrupt" / f"{kind}-{key}-{secrets.token_hex(4)}")
+        logger.warning(f"{kind} entry {key} is damaged ({reason}); it was set aside in corrupt/ and is made again")
+
+    def write_file(self, path: Path, text: str) -> None:
+        """Replace one file atomically."""
+        with explained(self.root):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
+            try:
+                partial.write_text(text)
+                _sync(partial)
+                partial.replace(path)
+            finally:
+                partial.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------------------------------------ tensors
+    def save_tensors(self, kind: str, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+        """Tensors plus a manifest with a SHA-256 for each."""
+        with self.creating(kind, key) as folder:
+            save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
+            hashes = {name: digest.of_tensor(tensor) for name, tensor in tensors.items()}
+            (folder / MANIFEST).write_text(json.dumps({"meta": meta, "sha256": hashes}, allow_nan=False))
+
+    def load_tensors(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
+        """What `save_tensors` wrote; None where there is no entry, or a damaged one that was set aside."""
+        if not self.has(kind, key):
+            return None
+        try:
+            return read_verified(self.path(kind, key))
+        except CorruptEntry as error:
+            self.set_aside(kind, key, str(error))
+            return None
+
+
+def read_verified(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """(tensors, meta) of a folder, every tensor checked against the manifest. Raises CorruptEntry that names the first bad tensor."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text())
+        tensors = load_file(folder / TENSORS)
+        hashes, meta = manifest["sha256"], manifest["meta"]
+    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+        raise CorruptEntry(f"unreadable: {error}") from error
+    verify_tensors(tensors, hashes)
+    return tensors, meta
+
+
+def verify_tensors(tensors: Mapping[str, Tensor], hashes: Mapping[str, str]) -> None:
+    """Raise CorruptEntry, naming a tensor, unless exactly the promised tensors are there with the promised bytes."""
+    if set(tensors) != set(hashes):
+        raise CorruptEntry(f"tensors missing or too many: {sorted(set(tensors) ^ set(hashes))[:4]}")
+    for name, tensor in tensors.items():
+        if digest.of_tensor(tensor) != hashes[name]:
+            raise CorruptEntry(f"tensor {name} does not have the SHA-256 of its manifest")
+
+
+def _sync(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+class StoredBank:
+    """The bank's entries of one model and one calibration, as store entries."""
+
+    def __init__(self, store: Store, origin: str):
+        self.store, self.origin = store, origin
+
+    def key(self, block: int, quantizer: Quantizer) -> str:
+        # What needs no statistics does not depend on the calibration; its origin is the model alone.
+        origin = self.origin if quantizer.needs_stats else self.origin.split("/")[0]
+        return digest.of_value({"origin": origin, "block": block, "quantizer": describe_quantizer(quantizer)})
+
+    def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None:
+        key = self.key(block, quantizer)
+        found = self.store.load_tensors("bank", key)
+        if found is None:
+            return None
+        tensors, meta = found
+        try:
+            return {name: _unpack(name, entry, tensors) for name, entry in meta["linears"].items()}
+        except (QuantizationError, KeyError, TypeError) as error:
+            self.store.set_aside("bank", key, str(error))
+            return None
+
+    def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
+        tensors = {f"{name}.{part}": tensor for name, w in weights.items() for part, tensor in w.tensors().items()}
+        linears = {
+            name: {"format": w.format, "header": w.header(), "events": [[e.kind, e.detail] for e in w.events]}
+            for name, w in weights.items()
+        }
+        meta = {"block": block, "quantizer": describe_quantizer(quantizer), "linears": linears}
+        self.store.save_tensors("bank", self.key(block, quantizer), tensors, meta)
+
+
+def _unpack(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
+    parts = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
+    return rebuild_weight(entry["format"], entry["header"], parts, tuple(Event(*event) for event in entry["events"]))
+
+
+def save_stats(store: Store, key: str, stats: Mapping[str, LayerStats]) -> None:
+    """Statistics of one block; linears with a common input share one stored Hessian."""
+    tensors: dict[str, Tensor] = {}
+    linears: dict[str, dict[str, Any]] = {}
+    names: dict[int, str] = {}
+    for name, layer in stats.items():
+        owner = names.setdefault(id(layer.hessian), name)
+        tensors.setdefault(owner, layer.hessian)
+        linears[name] = {"hessian": owner, "tokens": layer.tokens, "inputs": layer.inputs}
+    store.save_tensors("stats", key, tensors, {"linears": linears})
+
+
+def load_stats(store: Store, key: str) -> dict[str, LayerStats] | None:
+    found = store.load_tensors("stats", key)
+    if found is None:
+        return None
+    tensors, meta = found
+    return {name: LayerStats(tensors[e["hessian"]], e["tokens"], e["inputs"]) for name, e in meta["linears"].items()}
+
+
+class AnswerLog:
+    """Answers of one content of weights on one suite: a file a batch, written whole or not at all.
+
+    A damaged file is set aside and its questions are asked again.
+    """
+
+    def __init__(self, store: Store, key: str):
+        self.store, self.folder = store, store.path("answers", key)
+
+    def load(self) -> dict[str, dict[str, Any]]:
+        """Answers by question digest."""
+        answers: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                part = json.loads(path.read_text())
+                if digest.of_value(part["answers"]) != part["sha256"]:
+                    raise ValueError("its digest does not fit")
+                answers.update(part["answers"])
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                logger.warning(f"{path} is damaged ({error}); its questions are asked again")
+                with explained(self.store.root):
+                    path.rename(path.with_suffix(".damaged"))
+        return answers
+
+    def append(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        part = {"answers": answers, "sha256": digest.of_value(answers)}
+        name = digest.of_value(sorted(answers))
+        self.store.write_file(self.folder / f"{name}.json", json.dumps(part, allow_nan=False))
+
+    def compact(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        """One file instead of many, once a suite is complete."""
+        before: Sequence[Path] = list(self.folder.glob("*.json"))
+        if len(before) > 1:
+            self.append(answers)
+            for path in before:
+                path.unlink(missing_ok=True)

@@ -1,0 +1,136 @@
+"""Model + calibration + plan -> a quantized model, through the bank."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from loguru import logger
+
+from harness import digest
+from harness.calibration_data import calibration_digest, collect
+from harness.errors import ConfigError
+from harness.models import LoadedModel
+from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.store import Store, StoredBank, load_stats, save_stats
+from luq.allocation.orders import block_order
+from luq.allocation.select import ranked_prefix
+from luq.bank import Bank, BlockWeights
+from luq.calibration.capture import capture_blocks
+from luq.calibration.entropy import entropy_over_seeds
+from luq.families import block_linears
+from luq.quantizers import build_quantizer
+from luq.types import LayerStats, Quantizer, stored_bytes
+
+
+@dataclass(frozen=True)
+class Variant:
+    """Quantized blocks and what they cost. digest: of the model and the packed weights, so that equal variants of different names agree.
+
+    paper_bits, stored_bits: per weight of the decoder's linears; stored_bytes: of the same linears, full-precision blocks at 16 bits.
+    """
+
+    weights: Mapping[int, BlockWeights]
+    order: tuple[int, ...]
+    digest: str
+    paper_bits: float
+    stored_bits: float
+    stored_bytes: int
+    events: tuple[str, ...]
+
+
+class Workbench:
+    """One model, one calibration, one store: statistics, entropies and bank entries, each made once."""
+
+    def __init__(self, loaded: LoadedModel, calibration: CalibrationConfig, entropy: EntropyConfig, store: Store):
+        self.loaded, self.calibration, self.entropy_config, self.store = loaded, calibration, entropy, store
+        self.origin = calibration_digest(loaded, calibration)
+        self.bank = Bank(loaded.blocks, loaded.family, self.stats, StoredBank(store, self.origin))
+
+    def stats(self, block: int) -> Mapping[str, LayerStats]:
+        found = load_stats(self.store, self._stats_key(block))
+        if found is None:
+            self._capture(with_entropy=False)
+            found = load_stats(self.store, self._stats_key(block))
+        assert found is not None, "statistics were just written"
+        return found
+
+    @cached_property
+    def entropies(self) -> list[float]:
+        """Mean entropy of each block's outputs over the seeds, in bits."""
+        key = digest.of_value([self.origin, self.entropy_config.clusters, self.entropy_config.seeds])
+        path = self.store.path("entropy", key) / "entropy.json"
+        if not path.exists():
+            values = self._capture(with_entropy=True)
+            record = {"mean": [m for m, _ in values], "sd": [s for _, s in values], "clusters": self.entropy_config.clusters}
+            with self.store.creating("entropy", key) as folder:
+                (folder / "entropy.json").write_text(json.dumps(record, allow_nan=False))
+        return [float(v) for v in json.loads(path.read_text())["mean"]]
+
+    def _stats_key(self, block: int) -> str:
+        return digest.of_value([self.origin, "block", block])
+
+    def _capture(self, *, with_entropy: bool) -> list[tuple[float, float]]:
+        """One pass over the calibration data: missing statistics are stored; entropies by block are returned if asked for."""
+        data = collect(self.loaded, self.calibration)
+        logger.info(
+            f"calibration: {data.tokens} tokens in {len(data.sequences)} sequences, {data.image_text_tokens} of image-text samples, "
+            f"{data.image_token_share:.1%} image tokens"
+        )
+        config, values = self.entropy_config, []
+        for capture in capture_blocks(self.loaded.model, self.loaded.family, data.sequences):
+            if not self.store.has("stats", self._stats_key(capture.index)):
+                save_stats(self.store, self._stats_key(capture.index), capture.stats)
+            if with_entropy:
+                tokens = np.concatenate([state.float().cpu().numpy() for state in capture.outputs])
+                if len(tokens) < config.clusters:
+                    raise ConfigError(f"entropy.clusters={config.clusters} needs as many calibration tokens, there are {len(tokens)}")
+                values.append(entropy_over_seeds(tokens, config.clusters, config.seeds))
+        return values
+
+    def variant(self, method: MethodConfig) -> Variant:
+        """Quantize what is missing and put the plan's blocks together. Raises ConfigError for a method or k that cannot be."""
+        count = len(self.loaded.blocks)
+        if not 0 <= method.k <= count:
+            raise ConfigError(f"method.k is {method.k}, {self.loaded.name} has {count} decoder blocks: choose 0 to {count}")
+        if method.k > 0 and not method.low:
+            raise ConfigError(f"method.k is {method.k}, but {method.name} has no low method; set method.low or method.k=0")
+        low, high = _quantizer(method.low, "method.low"), _quantizer(method.high, "method.high")
+        order: tuple[int, ...] = tuple(range(count))
+        if 0 < method.k < count:
+            order = block_order(method.order, count, entropy=lambda: self.entropies, seed=method.order_seed)
+        weights = self.bank.plan_weights(ranked_prefix(order, method.k, low, high))
+        return _measured(self.loaded, weights, order)
+
+
+def _quantizer(options: Mapping[str, object] | None, key: str) -> Quantizer | None:
+    if not options:
+        return None
+    fields = dict(options)
+    method = fields.pop("method", None)
+    if not isinstance(method, str):
+        raise ConfigError(f"{key} needs a `method`, for instance {{method: gptq, bits: 4}}; it has {sorted(fields)}")
+    try:
+        return build_quantizer(method, fields)
+    except (ValueError, TypeError) as error:
+        raise ConfigError(f"{key}: {error}") from error
+
+
+def _measured(loaded: LoadedModel, weights: Mapping[int, BlockWeights], order: tuple[int, ...]) -> Variant:
+    count, paper, size = 0, 0.0, 0
+    events: list[str] = []
+    for index, block in enumerate(loaded.blocks):
+        for name, linear in block_linears(block, loaded.family).items():
+            numel = linear.weight.numel()
+            count += numel
+            packed = weights[index][name] if index in weights else None
+            paper += numel * (16.0 if packed is None else packed.paper_bits)
+            size += numel * 2 if packed is None else stored_bytes(packed)
+            if packed is not None:
+                events += [f"block {index} {name}: {event.kind} {event.detail}" for event in packed.events]
+    content = {str(index): digest.of_block(entry) for index, entry in sorted(weights.items())}
+    identity = digest.of_value({"model": loaded.digest, "dtype": loaded.dtype, "blocks": content})
+    return Variant(weights, order, identity, paper / count, 8 * size / count, size, tuple(events))

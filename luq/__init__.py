@@ -1,0 +1,1 @@
+"""Layerwise ultra-low-bit quantization: the algorithms. No files, no configuration system, no evaluation."""

@@ -1,0 +1,84 @@
+"""One pass over the decoder, block by block: the inputs of every linear as Hessians, the outputs of every block as they stream by."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from luq.calibration.hessian import HessianSum
+from luq.families import Family, block_linears, decoder_blocks
+from luq.types import LayerStats, QuantizationError
+
+
+class _Reached(Exception):
+    """Stops the forward pass at the first decoder block."""
+
+
+@dataclass(frozen=True)
+class BlockCapture:
+    """index: of the block. stats: by linear name. outputs: residual stream after the block, one (tokens, hidden) tensor a sequence."""
+
+    index: int
+    stats: dict[str, LayerStats]
+    outputs: list[Tensor]
+
+
+@torch.inference_mode()
+def capture_blocks(model: nn.Module, family: Family, sequences: Sequence[Mapping[str, Tensor]]) -> Iterator[BlockCapture]:
+    """Yield what calibration learns about each block, from full-precision inputs.
+
+    sequences: keyword arguments of the model's forward, one unpadded sequence each (batch of 1). Memory holds one residual stream per
+    sequence and the Hessians of one block. Raises QuantizationError for no sequences, NaN activations (naming block and sequence) and
+    linears that were never reached.
+    """
+    if not sequences:
+        raise QuantizationError("calibration got no sequences; check the calibration source and its number of tokens")
+    inputs = [_first_block_inputs(model, family, sequence) for sequence in sequences]
+    hidden = [state for state, _ in inputs]
+    for index, block in enumerate(decoder_blocks(model, family)):
+        sums, handles = _watch(block, family)
+        try:
+            for number, (state, (_, context)) in enumerate(zip(hidden, inputs, strict=True)):
+                result = block(state, **context)
+                hidden[number] = result[0] if isinstance(result, tuple) else result
+                if not bool(torch.isfinite(hidden[number]).all()):
+                    raise QuantizationError(f"block {index} gives NaN or infinite activations on calibration sequence {number}")
+        finally:
+            for handle in handles:
+                handle.remove()
+        stats = {name: total.stats(f"block {index} {group[0]}") for group, total in sums for name in group}
+        yield BlockCapture(index, stats, [state[0] for state in hidden])
+
+
+def _first_block_inputs(model: nn.Module, family: Family, sequence: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
+    """Residual stream and keyword arguments that the first decoder block receives for one sequence."""
+    seen: list[tuple[Tensor, dict[str, Any]]] = []
+
+    def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        state = args[0] if args else kwargs.pop("hidden_states")
+        seen.append((state, {**kwargs, "past_key_values": None, "use_cache": False}))
+        raise _Reached
+
+    handle = decoder_blocks(model, family)[0].register_forward_pre_hook(stop, with_kwargs=True)
+    try:
+        model(**sequence, use_cache=False)
+    except _Reached:
+        return seen[0]
+    finally:
+        handle.remove()
+    raise QuantizationError(f"{family.name}: the forward pass never reached {family.blocks}[0]")
+
+
+def _watch(block: nn.Module, family: Family) -> tuple[list[tuple[tuple[str, ...], HessianSum]], list[Any]]:
+    """Sums, one for each group of linears with a common input, and the handles of the hooks that feed them."""
+    linears = block_linears(block, family)
+    sums, handles = [], []
+    for group in family.shared_inputs:
+        total = HessianSum(linears[group[0]])
+        handles.append(linears[group[0]].register_forward_pre_hook(lambda _module, args, total=total: total.add(args[0])))
+        sums.append((group, total))
+    return sums, handles

@@ -1,0 +1,121 @@
+"""Uniform grids: from a range to scale and zero point, from weights to codes, and the packed form of both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from luq.packing import pack_bits, unpack_bits
+from luq.types import Event, QuantizationError
+
+SCALE_DTYPES: dict[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
+
+
+@dataclass(frozen=True)
+class Grid:
+    """scale: (rows, 1) float32, already rounded to what is stored; zero: (rows, 1) float32 holding integers; top: largest code."""
+
+    scale: Tensor
+    zero: Tensor
+    top: int
+
+    def codes(self, weight: Tensor) -> Tensor:
+        return torch.clamp(torch.round(weight / self.scale) + self.zero, 0, self.top)
+
+    def value(self, codes: Tensor) -> Tensor:
+        return self.scale * (codes - self.zero)
+
+
+def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.dtype) -> Grid:
+    """The min/max grid of each row of `weight` (rows, columns), as in GPTQ (Frantar et al. 2023): zero is always representable.
+
+    Asymmetric: s = (hi - lo) / (2^b - 1), z = round(-lo / s) with lo <= 0 <= hi. Symmetric: hi = max |w| and, where any weight is
+    negative, lo = -hi; z = 2^(b-1). Rows of zeros get the range -1..1.
+    """
+    low = weight.amin(dim=1, keepdim=True).clamp(max=0)
+    high = weight.amax(dim=1, keepdim=True).clamp(min=0)
+    if symmetric:
+        high = torch.maximum(low.abs(), high)
+        low = torch.where(low < 0, -high, low)
+    empty = (low == 0) & (high == 0)
+    low, high = torch.where(empty, -1.0, low), torch.where(empty, 1.0, high)
+    top = 2**bits - 1
+    scale = ((high - low) / top).to(scale_dtype).float()
+    # A range below the smallest stored number would divide by zero: such rows get the smallest scale that can be stored.
+    scale = scale.clamp(min=torch.finfo(scale_dtype).smallest_normal)
+    if not bool(torch.isfinite(scale).all()):
+        raise QuantizationError(f"a scale does not fit into {scale_dtype}: the largest range is {float((high - low).max()):.3g}; use scale_dtype=float32")
+    zero = torch.full_like(scale, float((top + 1) // 2)) if symmetric else torch.round(-low / scale).clamp(0, top)
+    return Grid(scale, zero, top)
+
+
+@dataclass(frozen=True)
+class GridWeight:
+    """Codes on uniform grids, packed. groups: columns `c` use grid `c // group`, or `group_index[c]` where columns were reordered.
+
+    codes: packed (out * in) integers of `bits` bits; scale: (out, groups); zero: packed (out * groups), absent for symmetric grids;
+    group_index: packed (in,), absent unless groups follow another order of the columns.
+    """
+
+    format: ClassVar[str] = "grid"
+    out_features: int
+    in_features: int
+    bits: int
+    group: int
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    group_index: Tensor | None
+    events: tuple[Event, ...] = ()
+
+    @classmethod
+    def pack(
+        cls, codes: Tensor, scale: Tensor, zero: Tensor | None, *, bits: int, group: int,
+        scale_dtype: torch.dtype, group_index: Tensor | None = None, events: tuple[Event, ...] = (),
+    ) -> GridWeight:  # fmt: skip
+        """codes: (out, in); scale, zero: (out, groups); group_index: (in,) or None."""
+        out, inner = codes.shape
+        packed_index = None if group_index is None else pack_bits(group_index, _index_bits(scale.shape[1]))
+        packed_zero = None if zero is None else pack_bits(zero, bits)
+        packed = pack_bits(codes, bits)
+        return cls(out, inner, bits, group, packed, scale.to(scale_dtype).cpu(), packed_zero, packed_index, events)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.out_features, self.in_features
+
+    @property
+    def paper_bits(self) -> float:
+        return float(self.bits)
+
+    def tensors(self) -> dict[str, Tensor]:
+        named = {"codes": self.codes, "scale": self.scale, "zero": self.zero, "group_index": self.group_index}
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def header(self) -> dict[str, Any]:
+        return {"out_features": self.out_features, "in_features": self.in_features, "bits": self.bits, "group": self.group}
+
+    def dequantize(self) -> Tensor:
+        """(out, in) float32."""
+        out, inner = self.shape
+        groups = self.scale.shape[1]
+        codes = unpack_bits(self.codes, self.bits, out * inner).reshape(out, inner).float()
+        if self.group_index is None:
+            index = torch.arange(inner) // self.group
+        else:
+            index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
+        scale = self.scale.float()
+        zero = torch.full_like(scale, float(2 ** (self.bits - 1)))
+        if self.zero is not None:
+            zero = unpack_bits(self.zero, self.bits, out * groups).reshape(out, groups).float()
+        return scale[:, index] * (codes - zero[:, index])
+
+
+def _index_bits(groups: int) -> int:
+    bits = max(1, (groups - 1).bit_length())
+    if bits > 8:
+        raise QuantizationError(f"{groups} groups a row need more than 8 bits of group index; use larger groups")
+    return bits

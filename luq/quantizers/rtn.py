@@ -1,0 +1,36 @@
+"""Round to nearest: the baseline every other method must beat."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from luq.quantizers.grids import SCALE_DTYPES, GridWeight, fit_grid
+from luq.types import LayerStats, require_finite
+
+
+@dataclass(frozen=True)
+class RTN:
+    """bits: 2 to 8. group: columns that share a grid, -1 for the whole row; the last group of a row may be shorter."""
+
+    method: ClassVar[str] = "rtn"
+    needs_stats: ClassVar[bool] = False
+    bits: int = 4
+    group: int = 128
+    symmetric: bool = False
+    scale_dtype: str = "float16"
+
+    def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
+        require_finite(weight, "the weight")
+        weight = weight.float()
+        group = weight.shape[1] if self.group == -1 else self.group
+        dtype = SCALE_DTYPES[self.scale_dtype]
+        parts = weight.split(group, dim=1)
+        grids = [fit_grid(part, self.bits, symmetric=self.symmetric, scale_dtype=dtype) for part in parts]
+        codes = torch.cat([grid.codes(part) for grid, part in zip(grids, parts, strict=True)], dim=1)
+        zero = None if self.symmetric else torch.cat([g.zero for g in grids], dim=1)
+        scale = torch.cat([g.scale for g in grids], dim=1)
+        return GridWeight.pack(codes, scale, zero, bits=self.bits, group=group, scale_dtype=dtype)

@@ -1,0 +1,200 @@
+"""results.csv, leaderboard.md and report/index.html from the entries of a store."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from jinja2 import Environment, PackageLoader, select_autoescape
+from markupsafe import Markup
+
+from reports.figures import tradeoff_svg
+from reports.results import Failure, MetricScore, Problem, Row, read_store, variant_label, write_csv
+
+FULL_PRECISION = 16.0
+
+
+@dataclass(frozen=True)
+class Column:
+    """One primary metric of one suite. unit: "" for per cent, else the maximum that the literature counts to."""
+
+    suite: str
+    metric: str
+    title: str
+
+
+@dataclass(frozen=True)
+class Score:
+    """In per cent, or for MME in points. maximum: 100 or the points that can be had."""
+
+    value: float
+    low: float
+    high: float
+    maximum: float
+    n: int
+
+    @property
+    def text(self) -> str:
+        digits = 1 if self.maximum == 100 else 0
+        return f"{self.value:.{digits}f}"
+
+    @property
+    def interval(self) -> str:
+        digits = 1 if self.maximum == 100 else 0
+        return f"{self.low:.{digits}f}–{self.high:.{digits}f}"
+
+    @property
+    def percent(self) -> tuple[float, float, float]:
+        return tuple(100 * v / self.maximum for v in (self.value, self.low, self.high))  # type: ignore[return-value]
+
+
+@dataclass(frozen=True)
+class Line:
+    """One variant: its costs, its score in each column, and the mean over suites where every suite has a score."""
+
+    model: str
+    label: str
+    alpha: float
+    paper_bits: float
+    stored_bits: float
+    stored_bytes: int
+    scores: dict[Column, Score]
+    mean: Score | None
+    questions: int
+    errors: int
+    empty: int
+    unparseable: int
+    events: tuple[str, ...]
+    command: str
+    cells: tuple[Row, ...]
+
+    def row(self, columns: Sequence[Column]) -> list[Score | None]:
+        """The mean, then the score in each column."""
+        return [self.mean, *(self.scores.get(column) for column in columns)]
+
+
+@dataclass(frozen=True)
+class Leaderboard:
+    columns: list[Column]
+    lines: list[Line]
+    failures: list[Failure]
+    problems: list[Problem]
+
+
+def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[Problem]) -> Leaderboard:
+    """Variants by falling stored bits, suites in the order in which they were configured."""
+    columns: dict[Column, None] = {}
+    groups: dict[tuple[object, ...], list[Row]] = {}
+    for row in sorted(rows, key=lambda r: _suite_rank(r.result.suite_title)):
+        for metric in row.result.metrics:
+            if metric.primary:
+                columns.setdefault(_column(row, metric))
+        c = row.cell
+        groups.setdefault((c.model, variant_label(c), c.alpha, c.calibration_seed), []).append(row)
+    lines = [_line(group) for group in groups.values()]
+    lines.sort(key=lambda line: (line.model, -line.stored_bits, -line.paper_bits, line.label))
+    return Leaderboard(list(columns), lines, list(failures), list(problems))
+
+
+_SUITE_ORDER = ("MME", "MMBench", "TextVQA", "VQAv2", "GQA", "POPE", "ChartQA", "DocVQA", "MathVista")
+
+
+def _suite_rank(title: str) -> tuple[int, str]:
+    return (_SUITE_ORDER.index(title) if title in _SUITE_ORDER else len(_SUITE_ORDER), title)
+
+
+def _column(row: Row, metric: MetricScore) -> Column:
+    several = sum(m.primary for m in row.result.metrics) > 1
+    part = metric.metric.removeprefix("mme_").removesuffix("_score")
+    return Column(row.result.suite, metric.metric, f"{row.result.suite_title} {part}" if several else row.result.suite_title)
+
+
+def _score(metric: MetricScore) -> Score | None:
+    if metric.score is None or metric.ci_low is None or metric.ci_high is None:
+        return None
+    scale = 100 if metric.maximum == 1 else 1
+    return Score(metric.score * scale, metric.ci_low * scale, metric.ci_high * scale, metric.maximum * scale, metric.n)
+
+
+def _line(group: Sequence[Row]) -> Line:
+    cell = group[0].cell
+    scores = {_column(r, m): s for r in group for m in r.result.metrics if m.primary and (s := _score(m)) is not None}
+    return Line(
+        cell.model, variant_label(cell), cell.alpha, cell.paper_bits, cell.stored_bits, cell.stored_bytes, scores, _mean(group),
+        sum(r.result.n for r in group), sum(r.result.errors for r in group), sum(r.result.empty for r in group),
+        sum(r.result.unparseable for r in group), tuple(dict.fromkeys(e for r in group for e in r.cell.events)), cell.command, tuple(group),
+    )  # fmt: skip
+
+
+def _mean(group: Iterable[Row]) -> Score | None:
+    """Mean over suites in per cent of what can be had; its interval adds the suites' half-widths as independent errors."""
+    shares: list[tuple[float, float]] = []
+    count = 0
+    for row in group:
+        parts = [s for m in row.result.metrics if m.primary and (s := _score(m)) is not None]
+        if not parts:
+            return None
+        total = sum(s.maximum for s in parts)
+        half = math.sqrt(sum(((s.high - s.low) / 2) ** 2 for s in parts))
+        shares.append((100 * sum(s.value for s in parts) / total, 100 * half / total))
+        count += row.result.n
+    mean = sum(share for share, _ in shares) / len(shares)
+    half = math.sqrt(sum(h * h for _, h in shares)) / len(shares)
+    return Score(mean, max(0.0, mean - half), min(100.0, mean + half), 100.0, count)
+
+
+def bytes_text(count: int) -> str:
+    return f"{count / 2**20:.2f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
+
+
+def markdown(board: Leaderboard) -> str:
+    """The leaderboard as a Markdown table; pipes and line breaks in names are escaped."""
+    head = ["variant", "paper bits", "stored bits", "stored bytes", "mean", *(c.title for c in board.columns), "errors / empty / unparseable"]
+    lines = ["# Leaderboard", "", "| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
+    for line in board.lines:
+        texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board.columns)]
+        counts = f"{line.errors} / {line.empty} / {line.unparseable} of {line.questions}"
+        name = f"{line.model} {line.label}"
+        row = [name, f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), *texts, counts]
+        lines.append("| " + " | ".join(map(_cell, row)) + " |")
+    if not board.lines:
+        lines += ["", "The store holds no results yet. `python -m harness +sweep=first_look` makes some."]
+    lines += ["", "Scores are per cent (MME: points) with 95 % intervals over pictures. Bits and bytes are those of the decoder's linear layers."]
+    if board.failures:
+        lines += ["", "## Failed cells", ""]
+        lines += [f"- {_cell(f.model)} {_cell(f.method)} k={f.k} on {_cell(f.suite)}: {_cell(f.error)}" for f in board.failures]
+    if board.problems:
+        lines += ["", "## Unreadable entries", ""] + [f"- `{_cell(p.path)}`: {_cell(p.reason)}" for p in board.problems]
+    return "\n".join(lines) + "\n"
+
+
+def _cell(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("`", "\\`")
+    return " ".join(escaped.split())
+
+
+def page(board: Leaderboard) -> str:
+    environment = Environment(loader=PackageLoader("reports"), autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True)
+    environment.filters["bytes_text"] = bytes_text
+    figure = Markup(tradeoff_svg([(line.label, line.paper_bits, line.stored_bits, line.mean.percent) for line in board.lines if line.mean]))
+    return environment.get_template("leaderboard.html").render(board=board, figure=figure)
+
+
+def write_report(root: Path) -> Leaderboard:
+    """Write results.csv, leaderboard.md and report/index.html at the root of a store; returns what they show."""
+    rows, failures, problems = read_store(root)
+    board = build(rows, failures, problems)
+    write_csv([cell for line in board.lines for cell in line.cells], _fresh(root / "results.csv"))
+    _fresh(root / "leaderboard.md").write_text(markdown(board))
+    (root / "report").mkdir(exist_ok=True)
+    _fresh(root / "report" / "index.html").write_text(page(board))
+    for path in (root / "results.csv", root / "leaderboard.md", root / "report" / "index.html"):
+        _fresh(path).replace(path)
+    return board
+
+
+def _fresh(path: Path) -> Path:
+    """Where a file is written before it replaces the old one."""
+    return path.with_name(f".{path.name}.new")

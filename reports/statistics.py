@@ -1,0 +1,130 @@
+"""Scores of a suite from judged answers, with 95 % intervals clustered by picture."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats
+
+RESAMPLES = 2000
+LEVEL = 0.95
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One judged answer. group: MME's category or POPE's split; gold, said: whether "yes" is right, whether it was said."""
+
+    cluster: str
+    score: float
+    group: str = ""
+    gold: bool = False
+    said: bool = False
+
+
+@dataclass(frozen=True)
+class Estimate:
+    score: float
+    low: float
+    high: float
+    n: int
+    maximum: float
+
+
+# A statistic is a function of sums over clusters: (features of each cluster (clusters, f), from summed features (..., f) to a score (...)).
+_Statistic = tuple[Floats, Callable[[Floats], Floats]]
+
+
+def _by_cluster(answers: Sequence[Judged]) -> list[list[Judged]]:
+    found: dict[tuple[str, str], list[Judged]] = {}
+    for answer in answers:
+        found.setdefault((answer.group, answer.cluster), []).append(answer)
+    return list(found.values())
+
+
+def _ratio(sums: Floats) -> Floats:
+    return sums[..., 0] / np.maximum(sums[..., 1], 1)
+
+
+def _mean(answers: Sequence[Judged]) -> _Statistic:
+    return np.array([[sum(a.score for a in c), len(c)] for c in _by_cluster(answers)], dtype=float), _ratio
+
+
+def _circular(answers: Sequence[Judged]) -> _Statistic:
+    """A circular group counts when every rotation is right (MMBench)."""
+    return np.array([[all(a.score == 1 for a in c), 1] for c in _by_cluster(answers)], dtype=float), _ratio
+
+
+def _mme(answers: Sequence[Judged]) -> _Statistic:
+    """Sum over categories of accuracy plus accuracy of whole pairs, in per cent (MME)."""
+    groups = sorted({a.group for a in answers})
+    features = np.zeros((len(_by_cluster(answers)), 2 * len(groups)))
+    for row, pair in zip(features, _by_cluster(answers), strict=True):
+        place = 2 * groups.index(pair[0].group)
+        row[place] = 100 * sum(a.score for a in pair) / len(pair) + 100 * all(a.score == 1 for a in pair)
+        row[place + 1] = 1
+    return features, lambda sums: (sums[..., 0::2] / np.maximum(sums[..., 1::2], 1)).sum(axis=-1)
+
+
+def _mean_f1(answers: Sequence[Judged]) -> _Statistic:
+    """Mean over groups of 2 TP / (2 TP + FP + FN) (POPE)."""
+    groups = sorted({a.group for a in answers})
+    features = np.zeros((len(_by_cluster(answers)), 2 * len(groups)))
+    for row, cluster in zip(features, _by_cluster(answers), strict=True):
+        place = 2 * groups.index(cluster[0].group)
+        # A "yes" that was neither said nor denied (an unparseable answer to a positive question) is a miss.
+        row[place] = 2 * sum(a.gold and a.said for a in cluster)
+        row[place + 1] = sum(a.gold for a in cluster) + sum(a.said for a in cluster)
+    return features, lambda sums: (sums[..., 0::2] / np.maximum(sums[..., 1::2], 1)).mean(axis=-1)
+
+
+def _f1(answers: Sequence[Judged]) -> _Statistic:
+    """F1 of "yes" over all groups together."""
+    return _mean_f1([dataclasses.replace(a, group="") for a in answers])
+
+
+STATISTICS: dict[str, Callable[[Sequence[Judged]], _Statistic]] = {
+    "mean": _mean, "circular": _circular, "mme": _mme, "mean_f1": _mean_f1, "f1": _f1,
+}  # fmt: skip
+
+
+def estimate(kind: str, answers: Sequence[Judged], *, seed: int = 0) -> Estimate:
+    """Score and 95 % interval of one metric. kind: name in STATISTICS; the unit is the metric's own: 0 to 1, and for MME 0 to 200 for each
+    category that was asked.
+
+    The interval is a percentile bootstrap over clusters (pictures, pairs or circular groups), drawn within MME's categories and POPE's
+    splits. Where all clusters are alike (everything right, or everything wrong) the bootstrap has nothing to draw from and the exact
+    Clopper-Pearson interval over clusters stands in. Raises ValueError without answers.
+    """
+    if not answers:
+        raise ValueError(f"no answers to estimate {kind} from")
+    if kind not in STATISTICS:
+        raise ValueError(f"unknown statistic {kind!r}; choose one of {', '.join(STATISTICS)}")
+    features, score_of = STATISTICS[kind](answers)
+    score = float(score_of(features.sum(axis=0)))
+    maximum = 200.0 * len({a.group for a in answers}) if kind == "mme" else 1.0
+    share = min(max(score / maximum, 0.0), 1.0)
+    if share in (0.0, 1.0) or len(features) == 1:
+        hits = round(share * len(features))
+        exact = stats.binomtest(hits, len(features)).proportion_ci(LEVEL, method="exact")
+        return Estimate(score, exact.low * maximum, exact.high * maximum, len(answers), maximum)
+    strata = [cluster[0].group for cluster in _by_cluster(answers)]
+    draws = score_of(_resampled_sums(features, strata, np.random.default_rng(seed)))
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Estimate(score, float(low), float(high), len(answers), maximum)
+
+
+def _resampled_sums(features: Floats, strata: Sequence[str], rng: np.random.Generator) -> Floats:
+    """Feature sums of RESAMPLES resamples of the clusters, each stratum resampled to its own size: (RESAMPLES, f)."""
+    names = np.asarray(strata)
+    total = np.zeros((RESAMPLES, features.shape[1]))
+    for name in np.unique(names):
+        part = features[names == name]
+        weights = rng.multinomial(len(part), np.full(len(part), 1 / len(part)), size=RESAMPLES)
+        total += weights @ part
+    return total

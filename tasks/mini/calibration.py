@@ -1,0 +1,34 @@
+"""Calibration data of the embedded world: pictures with questions, and text; from seeds and words of the training split, without answers."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from PIL import Image
+
+from tasks.mini import language, questions, scenes
+from tasks.mini.training_data import PICTURE_KINDS, SKILLS
+
+VERSION = 1
+
+
+def picture_prompts(seed: int) -> Iterator[tuple[Image.Image, str]]:
+    """Endless (picture, question) of all five kinds of picture in turn."""
+    rng = random.Random(f"calibration-pictures-{seed}-{VERSION}")
+    words = language.words_on_signs(frozenset(language.WHOLE_WORDS), held_out=False)
+    while True:
+        for kind in PICTURE_KINDS:
+            picture = questions.random_picture(kind, rng, lambda: rng.choice(words))
+            skills = [ask for name, (where, ask) in SKILLS.items() if where.split(":")[0] == kind and not name.startswith(("symbols", "colors"))]
+            asked = None
+            while asked is None:
+                asked = rng.choice(skills)(picture, rng)
+            yield scenes.draw(picture, rng), asked.prompt
+
+
+def texts(seed: int, sentences: int) -> Iterator[str]:
+    """Endless text, so many sentences at a time."""
+    rng = random.Random(f"calibration-text-{seed}-{VERSION}")
+    while True:
+        yield language.random_text(rng, sentences)
