@@ -68,7 +68,7 @@ def compose(overrides: Sequence[str]) -> Config:
 
 
 def open_variant(variant: str, model: str, store: str, device: str | None, overrides: Mapping[str, Any]) -> tuple[LoadedModel, Variant]:
-    """What `--model_args variant=...,k=...` of lmms-eval's command line names. Keys other than k are given in full, `calibration.alpha=0`."""
+    """What `--model_args variant=...,k=...` of lmms-eval's command line names; keys other than k in full: `calibration.alpha=0`."""
     from harness import stages
 
     given = [f"method={variant}", f"model={model}", f"store={store}"] + ([f"model.device={device}"] if device else [])

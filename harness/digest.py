@@ -24,9 +24,9 @@ def of_value(value: Any) -> str:
 
 def of_tensor(tensor: Tensor) -> str:
     """Full SHA-256 of dtype, shape and bytes."""
-    contiguous = tensor.detach().cpu().contiguous()
-    state = hashlib.sha256(f"{contiguous.dtype}{tuple(contiguous.shape)}".encode())
-    state.update(contiguous.view(torch.uint8).numpy() if contiguous.ndim else contiguous.reshape(1).view(torch.uint8).numpy())
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    state = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
+    state.update(flat.view(torch.uint8).numpy().data)
     return state.hexdigest()
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import AbstractContextManager
 from types import TracebackType
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -16,7 +18,8 @@ class Display(AbstractContextManager["Display"]):
     """Two bars, cells and questions, on a terminal; one line a finished cell elsewhere; nothing but errors when quiet."""
 
     def __init__(self, *, quiet: bool):
-        self.console = Console()
+        # Bound now: lmms-eval's own printing is kept off the screen by replacing sys.stdout while it runs.
+        self.console = Console(file=sys.stdout)
         self.quiet = quiet
         self._progress: Progress | None = None
         self._cells: TaskID | None = None
@@ -66,22 +69,40 @@ class Display(AbstractContextManager["Display"]):
             self.say(f"{label}: {outcome}")
 
     def leaderboard(self, board: Leaderboard) -> None:
-        """The table of scores; a wide one on any terminal, so that no column is cut."""
+        """The table of scores, in as many parts as the terminal's width asks for, so that no column is cut."""
         if self.quiet:
             return
-        table = Table(title="95 % intervals below each score; bits and bytes of the decoder's linear layers", title_justify="left")
-        for name in ("variant", "paper\nbits", "stored\nbits", "stored\nbytes", "mean", *(c.title.replace(" ", "\n") for c in board.columns)):
-            table.add_column(name, justify="left" if name == "variant" else "right", no_wrap=True)
-        for line in board.lines:
-            scores = [_cell(s) for s in line.row(board.columns)]
-            table.add_row(line.label, f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), *scores)
+        titles = ["mean", *(c.title for c in board.columns)]
+        for number, part in enumerate(_parts(len(titles), self.console.width)) if board.lines else ():
+            table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+            table.add_column("variant", no_wrap=True)
+            for name in (*(_COSTS if number == 0 else ()), *(titles[i].replace(" ", "\n") for i in part)):
+                table.add_column(name, justify="right", no_wrap=True)
+            for line in board.lines:
+                row = line.row(board.columns)
+                costs = (f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes)) if number == 0 else ()
+                table.add_row(line.label, *costs, *(_cell(row[i]) for i in part))
+            self.console.print(table)
         if board.lines:
-            width = max(self.console.width, self.console.measure(table, options=self.console.options.update(width=400)).maximum)
-            self.console.print(table, width=width, soft_wrap=True, crop=False)
+            self.say(
+                "Per cent (MME: points), 95 % intervals over pictures below each score; bits and bytes of the decoder's linear layers."
+            )
         for failure in board.failures:
             self.say(f"FAILED {failure.model} {failure.method} k={failure.k} on {failure.suite}: {failure.error}")
         for problem in board.problems:
             self.say(f"UNREADABLE {problem.path}: {problem.reason}")
+
+
+_COSTS = ("paper\nbits", "stored\nbits", "stored\nbytes")
+_NAME_WIDTH, _COST_WIDTH, _SCORE_WIDTH = 12, 26, 12
+
+
+def _parts(columns: int, width: int) -> list[range]:
+    """Indices of the score columns that fit side by side; the first part also holds the costs."""
+    first = max(1, (width - _NAME_WIDTH - _COST_WIDTH) // _SCORE_WIDTH)
+    size = max(1, (width - _NAME_WIDTH) // _SCORE_WIDTH)
+    starts = [0, *range(first, columns, size)]
+    return [range(start, min(end, columns)) for start, end in zip(starts, [*starts[1:], columns], strict=True)]
 
 
 def _cell(score: Score | None) -> str:

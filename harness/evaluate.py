@@ -113,7 +113,16 @@ def result_key(variant: str, lm: LuqModel, suite: Suite, count: int) -> str:
 
 def _answers_parts(variant: str, lm: LuqModel, suite: Suite) -> list[Any]:
     config = suite.task.config
-    return [variant, suite.name, suite.data, dict(config.generation_kwargs), lm.batch_size, lm.loaded.dtype, str(lm.device.type), __version__]
+    return [
+        variant,
+        suite.name,
+        suite.data,
+        dict(config.generation_kwargs),
+        lm.batch_size,
+        lm.loaded.dtype,
+        str(lm.device.type),
+        __version__,
+    ]
 
 
 def load_result(store: Store, key: str) -> SuiteResult | None:
@@ -127,7 +136,9 @@ def load_result(store: Store, key: str) -> SuiteResult | None:
         return None
 
 
-def evaluate_suite(store: Store, lm: LuqModel, suite: Suite, *, variant: str, limit: int | None, max_error_share: float) -> tuple[str, SuiteResult]:
+def evaluate_suite(
+    store: Store, lm: LuqModel, suite: Suite, *, variant: str, limit: int | None, max_error_share: float
+) -> tuple[str, SuiteResult]:
     """(key, result) of the variant whose weights are in the model. Questions answered earlier are not asked again.
 
     Raises CellError when more than `max_error_share` of the questions raised, or when lmms-eval's score and ours disagree.
@@ -140,7 +151,7 @@ def evaluate_suite(store: Store, lm: LuqModel, suite: Suite, *, variant: str, li
     lm.log = AnswerLog(store, digest.of_value(_answers_parts(variant, lm, suite)))
     lm.task_dict = {suite.name: suite.task.dataset}
     arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
-    with contextlib.redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         output = lmms_evaluate(
             lm, {suite.name: suite.task}, limit=count, bootstrap_iters=0, log_samples=True, cli_args=arguments, verbosity="ERROR",
             process_docs_parallel=1,
@@ -201,5 +212,9 @@ def _metric(suite: Suite, name: str, samples: list[Mapping[str, Any]], reported:
     found = estimate(suite.metrics[name]["statistic"], judged)
     theirs = float(reported[f"{name},none"])
     if abs(theirs - found.score) > 1e-6 * found.maximum:
-        raise CellError(f"{suite.title}: lmms-eval reports {name} = {theirs}, the answers give {found.score}; the task's metadata.metrics is wrong")
-    return MetricScore(metric=name, score=found.score, ci_low=found.low, ci_high=found.high, n=found.n, maximum=found.maximum, primary=primary)
+        raise CellError(
+            f"{suite.title}: lmms-eval reports {name} = {theirs}, the answers give {found.score}; the task's metadata.metrics is wrong"
+        )
+    return MetricScore(
+        metric=name, score=found.score, ci_low=found.low, ci_high=found.high, n=found.n, maximum=found.maximum, primary=primary
+    )

@@ -41,7 +41,7 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        return next(self.model.parameters()).device
+        return torch.device(next(self.model.parameters()).device)
 
 
 @functools.lru_cache(maxsize=1)
@@ -59,7 +59,9 @@ def load_model(name: str, path: str, dtype: str, device: str) -> LoadedModel:
         )
         processor = AutoProcessor.from_pretrained(str(source) if source.is_dir() else path, trust_remote_code=False, backend="pil")
     except (OSError, ValueError) as error:
-        raise ConfigError(f"cannot load model {name!r} from {path!r}: {error}. Give a folder with model.path=FOLDER or a name on the hub") from error
+        raise ConfigError(
+            f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
+        ) from error
     model.eval().requires_grad_(False).to(_device(device))
     return LoadedModel(name, model, processor, find_family(model), identity, dtype)
 
@@ -77,7 +79,9 @@ def _verified_identity(folder: Path) -> str:
     files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt"))
     hashes = folder / HASHES
     if not (folder / "config.json").exists():
-        raise ConfigError(f"{folder} is not a model folder: it has no config.json. Give a folder with model.path=FOLDER or a name on the hub")
+        raise ConfigError(
+            f"{folder} is not a model folder: it has no config.json. Give a folder with model.path=FOLDER or a name on the hub"
+        )
     if not hashes.exists():
         return digest.of_value({p.name: digest.of_file(p) for p in files})
     try:

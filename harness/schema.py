@@ -86,7 +86,9 @@ class Config:
 def check(config: Config) -> None:
     """Raise ConfigError for values that no later stage could work with; k is checked against the model where it is known."""
     _require(config.stage in STAGES, f"stage is {config.stage!r}; choose one of {', '.join(STAGES)}")
-    _require(config.limit is None or config.limit > 0, f"limit is {config.limit}; give a number of questions above 0, or limit=null for all")
+    _require(
+        config.limit is None or config.limit > 0, f"limit is {config.limit}; give a number of questions above 0, or limit=null for all"
+    )
     _require(config.batch_size > 0, f"batch_size is {config.batch_size}; it must be at least 1")
     _require(0 <= config.calibration.alpha <= 1, f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1")
     _require(config.calibration.tokens > 0, f"calibration.tokens is {config.calibration.tokens}; it must be above 0")

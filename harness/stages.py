@@ -121,11 +121,10 @@ def _complete(store: Store, key: str) -> bool:
 
 def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, key: str) -> None:
     config, began = job.config, time.monotonic()
-    result, _ = evaluate_suite(
-        store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share
-    )
+    result, _ = evaluate_suite(store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share)
     cell = Cell(
-        model=config.model.name, method=config.method.name, low=_quantizer_name(config.method.low), high=_quantizer_name(config.method.high),
+        model=config.model.name, method=config.method.name,
+        low=_quantizer_name(config.method.low), high=_quantizer_name(config.method.high),
         k=config.method.k, order=config.method.order, alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
         limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
@@ -139,7 +138,13 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
 def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:
     config = job.config
     failure = Failure(
-        model=config.model.name, method=config.method.name, k=config.method.k, suite=suite, limit=config.limit, error=error, command=job.command
+        model=config.model.name,
+        method=config.method.name,
+        k=config.method.k,
+        suite=suite,
+        limit=config.limit,
+        error=error,
+        command=job.command,
     )
     store.write_file(store.root / "failures" / f"{key}.json", to_json(failure))
 

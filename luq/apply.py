@@ -24,7 +24,7 @@ def applied(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights
                 value = entry[name].dequantize()
                 if value.shape != linear.weight.shape:
                     raise QuantizationError(
-                        f"block {index} {name}: the bank has a weight of {tuple(value.shape)}, the model one of {tuple(linear.weight.shape)}"
+                        f"block {index} {name}: the bank has {tuple(value.shape)}, the model {tuple(linear.weight.shape)}"
                     )
                 originals.append((linear, linear.weight.data))
                 linear.weight.data = value.to(device=linear.weight.device, dtype=linear.weight.dtype)

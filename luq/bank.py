@@ -33,7 +33,7 @@ def quantize_block(block: nn.Module, family: Family, quantizer: Quantizer, stats
 
 
 class Bank:
-    """Entries of one model and one calibration. stats(block): its statistics from full-precision inputs; asked only where one is missing."""
+    """Entries of one model and one calibration. stats(block): its statistics from full-precision inputs; asked only if one is missing."""
 
     def __init__(self, blocks: nn.ModuleList, family: Family, stats: StatsSource, storage: BankStorage):
         self.blocks, self.family, self.stats, self.storage = blocks, family, stats, storage

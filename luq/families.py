@@ -50,7 +50,9 @@ def find_family(model: nn.Module) -> Family:
     """
     kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     if kind not in FAMILIES:
-        found = sorted({type(m).__name__ for m in model.modules() if isinstance(m, nn.ModuleList | nn.Linear) or "Layer" in type(m).__name__})
+        found = sorted(
+            {type(m).__name__ for m in model.modules() if isinstance(m, nn.ModuleList | nn.Linear) or "Layer" in type(m).__name__}
+        )
         raise QuantizationError(
             f"unknown architecture {kind!r}: known are {', '.join(FAMILIES)}; the model is built of {', '.join(found)}. "
             "Add a Family to luq/families.py that says where its decoder blocks are"

@@ -151,7 +151,15 @@ def bytes_text(count: int) -> str:
 
 def markdown(board: Leaderboard) -> str:
     """The leaderboard as a Markdown table; pipes and line breaks in names are escaped."""
-    head = ["variant", "paper bits", "stored bits", "stored bytes", "mean", *(c.title for c in board.columns), "errors / empty / unparseable"]
+    head = [
+        "variant",
+        "paper bits",
+        "stored bits",
+        "stored bytes",
+        "mean",
+        *(c.title for c in board.columns),
+        "errors / empty / unparseable",
+    ]
     lines = ["# Leaderboard", "", "| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
     for line in board.lines:
         texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board.columns)]
@@ -161,7 +169,10 @@ def markdown(board: Leaderboard) -> str:
         lines.append("| " + " | ".join(map(_cell, row)) + " |")
     if not board.lines:
         lines += ["", "The store holds no results yet. `python -m harness +sweep=first_look` makes some."]
-    lines += ["", "Scores are per cent (MME: points) with 95 % intervals over pictures. Bits and bytes are those of the decoder's linear layers."]
+    lines += [
+        "",
+        "Scores are per cent (MME: points) with 95 % intervals over pictures. Bits and bytes are those of the decoder's linear layers.",
+    ]
     if board.failures:
         lines += ["", "## Failed cells", ""]
         lines += [f"- {_cell(f.model)} {_cell(f.method)} k={f.k} on {_cell(f.suite)}: {_cell(f.error)}" for f in board.failures]

@@ -46,7 +46,7 @@ class MetricScore(_Strict):
 class SuiteResult(_Strict):
     """Everything that one content of weights gave on one suite."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     suite: str
     suite_title: str
     limit: int | None
@@ -61,7 +61,7 @@ class SuiteResult(_Strict):
 class Cell(_Strict):
     """One named variant on one suite: how it was asked for, what it stores, and where its result lies."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     model: str
     method: str
     low: str
@@ -85,7 +85,7 @@ class Cell(_Strict):
 class Failure(_Strict):
     """A cell that could not be filled, and why."""
 
-    schema_version: Literal[1] = SCHEMA_VERSION
+    schema_version: Literal[1] = 1
     model: str
     method: str
     k: int
@@ -146,7 +146,11 @@ def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema |
     try:
         return schema.model_validate_json(path.read_text())
     except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = f"{len(error.errors())} fields do not fit schema {SCHEMA_VERSION}: {error.errors()[0]['msg']}" if isinstance(error, ValidationError) else str(error)
+        reason = (
+            f"{len(error.errors())} fields do not fit schema {SCHEMA_VERSION}: {error.errors()[0]['msg']}"
+            if isinstance(error, ValidationError)
+            else str(error)
+        )
         problems.append(Problem(path=str(path), reason=reason))
         return None
 

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -82,14 +81,10 @@ def _mean_f1(answers: Sequence[Judged]) -> _Statistic:
     return features, lambda sums: (sums[..., 0::2] / np.maximum(sums[..., 1::2], 1)).mean(axis=-1)
 
 
-def _f1(answers: Sequence[Judged]) -> _Statistic:
-    """F1 of "yes" over all groups together."""
-    return _mean_f1([dataclasses.replace(a, group="") for a in answers])
-
-
 STATISTICS: dict[str, Callable[[Sequence[Judged]], _Statistic]] = {
-    "mean": _mean, "circular": _circular, "mme": _mme, "mean_f1": _mean_f1, "f1": _f1,
+    "mean": _mean, "circular": _circular, "mme": _mme, "mean_f1": _mean_f1, "f1": _mean_f1,
 }  # fmt: skip
+GROUPED = ("mme", "mean_f1")  # the others look at all answers together
 
 
 def estimate(kind: str, answers: Sequence[Judged], *, seed: int = 0) -> Estimate:
@@ -97,25 +92,26 @@ def estimate(kind: str, answers: Sequence[Judged], *, seed: int = 0) -> Estimate
     category that was asked.
 
     The interval is a percentile bootstrap over clusters (pictures, pairs or circular groups), drawn within MME's categories and POPE's
-    splits. Where all clusters are alike (everything right, or everything wrong) the bootstrap has nothing to draw from and the exact
-    Clopper-Pearson interval over clusters stands in. Raises ValueError without answers.
+    splits. Where all clusters are alike (everything right, everything wrong, always "yes") the bootstrap has nothing to draw from; then
+    the interval is what remains possible if a share of clusters that may yet differ, 1 - 0.025^(1/clusters), scored nothing or everything:
+    for all right and all wrong this is the exact Clopper-Pearson interval. Raises ValueError without answers.
     """
     if not answers:
         raise ValueError(f"no answers to estimate {kind} from")
     if kind not in STATISTICS:
         raise ValueError(f"unknown statistic {kind!r}; choose one of {', '.join(STATISTICS)}")
+    if kind not in GROUPED:
+        answers = [dataclasses.replace(a, group="") for a in answers]
     features, score_of = STATISTICS[kind](answers)
     score = float(score_of(features.sum(axis=0)))
     maximum = 200.0 * len({a.group for a in answers}) if kind == "mme" else 1.0
-    share = min(max(score / maximum, 0.0), 1.0)
-    if share in (0.0, 1.0) or len(features) == 1:
-        hits = round(share * len(features))
-        exact = stats.binomtest(hits, len(features)).proportion_ci(LEVEL, method="exact")
-        return Estimate(score, exact.low * maximum, exact.high * maximum, len(answers), maximum)
     strata = [cluster[0].group for cluster in _by_cluster(answers)]
     draws = score_of(_resampled_sums(features, strata, np.random.default_rng(seed)))
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
+    tail = (1 - LEVEL) / 2
+    if np.ptp(draws) < 1e-9 * maximum:
+        other = 1 - tail ** (1 / len(features))
+        return Estimate(score, (1 - other) * score, score + other * (maximum - score), len(answers), maximum)
+    low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
     return Estimate(score, float(low), float(high), len(answers), maximum)
 
 

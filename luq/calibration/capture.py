@@ -50,7 +50,8 @@ def capture_blocks(model: nn.Module, family: Family, sequences: Sequence[Mapping
         finally:
             for handle in handles:
                 handle.remove()
-        stats = {name: total.stats(f"block {index} {group[0]}") for group, total in sums for name in group}
+        shared = [(group, total.stats(f"block {index} {group[0]}")) for group, total in sums]
+        stats = {name: layer for group, layer in shared for name in group}
         yield BlockCapture(index, stats, [state[0] for state in hidden])
 
 

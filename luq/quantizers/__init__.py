@@ -27,7 +27,8 @@ def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
     unknown = sorted(set(options) - set(known))
     if unknown:
         raise ValueError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    return cls(**options)
+    built: Quantizer = cls(**options)
+    return built
 
 
 def describe_quantizer(quantizer: Quantizer) -> dict[str, Any]:
@@ -45,4 +46,5 @@ def rebuild_weight(name: str, header: Mapping[str, Any], tensors: Mapping[str, T
     given = set(header) | set(tensors)
     if given - names or (names - optional) - given:
         raise QuantizationError(f"a {name} weight has the parts {sorted(names)}, found {sorted(given)}")
-    return cls(**header, **{o: None for o in optional if o not in tensors}, **tensors, events=events)
+    rebuilt: QuantizedWeight = cls(**header, **{o: None for o in optional if o not in tensors}, **tensors, events=events)
+    return rebuilt

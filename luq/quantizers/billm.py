@@ -132,7 +132,7 @@ def _chunk(values: Tensor, budget: int = 2**23) -> int:
 
 @dataclass(frozen=True)
 class _Block:
-    """One block of columns. salient: (columns,); sparse, first, second: (rows, columns) bool; means, scales: (rows, GROUPS) stored dtype."""
+    """One block of columns. salient: (columns,); sparse, first, second: (rows, columns) bool; means, scales: (rows, GROUPS)."""
 
     salient: Tensor
     sparse: Tensor
@@ -195,8 +195,9 @@ class BinaryWeight:
         means, scales = torch.stack([p.means for p in parts], dim=1), torch.stack([p.scales for p in parts], dim=1)
         if not bool(torch.isfinite(means).all() and torch.isfinite(scales).all()):
             raise QuantizationError(f"billm: a mean or scale does not fit into {means.dtype}; use scale_dtype=float32")
-        bits = (salient, sparse[:, ~salient], first, second[:, salient])
-        return cls(out, inner, block, *(pack_bits(b, 1) for b in bits), means.cpu(), scales.cpu(), events)
+        flags = pack_bits(salient, 1), pack_bits(sparse[:, ~salient], 1)
+        signs = pack_bits(first, 1), pack_bits(second[:, salient], 1)
+        return cls(out, inner, block, flags[0], flags[1], signs[0], signs[1], means.cpu(), scales.cpu(), events)
 
     @property
     def shape(self) -> tuple[int, int]:

@@ -24,7 +24,7 @@ def prepare(weight: Tensor, stats: LayerStats | None, method: str) -> tuple[Tens
         raise QuantizationError(f"{method}: the calibration statistics are empty (0 tokens); were the hooks reached?")
     if stats.hessian.shape != (weight.shape[1], weight.shape[1]):
         raise QuantizationError(
-            f"{method}: the Hessian is {tuple(stats.hessian.shape)}, the weight {tuple(weight.shape)} needs ({weight.shape[1]}, {weight.shape[1]})"
+            f"{method}: the Hessian is {tuple(stats.hessian.shape)}, but the weight is {tuple(weight.shape)}: both need the same inputs"
         )
     require_finite(weight, f"{method}: the weight")
     require_finite(stats.hessian, f"{method}: the Hessian")
@@ -38,7 +38,7 @@ def prepare(weight: Tensor, stats: LayerStats | None, method: str) -> tuple[Tens
 def inverse_factor(hessian: Tensor, damping: float) -> tuple[Tensor, tuple[Event, ...]]:
     """Upper triangular U with (H + λI)⁻¹ = UᵀU and λ = damping · mean(diag H): (in, in) float32, and what had to be done to get it.
 
-    Dead columns (H_jj = 0) count as zeros in the mean and then get the mean themselves: the published code gives them 1, which makes λ depend
+    Dead columns (H_jj = 0) count as zeros in the mean and then get the mean themselves: the published code gives them 1, so that λ depends
     on the Hessian's scale; here it does not, and where H is large the two agree.
     Where H + λI is not positive definite, λ is multiplied by ten, at most three times; each escalation is an event.
     """
@@ -56,7 +56,7 @@ def inverse_factor(hessian: Tensor, damping: float) -> tuple[Tensor, tuple[Event
             events = () if attempt == 0 else (Event("damping", f"raised from {damping:g} to {share:g} of the mean diagonal"),)
             return upper.float(), events
     raise QuantizationError(
-        f"the Hessian is not positive definite even with {share:g} of its mean diagonal added; use more calibration tokens or a larger damping"
+        f"the Hessian is not positive definite even with {share:g} of its mean diagonal added; use more calibration tokens or damping"
     )
 
 

@@ -47,7 +47,9 @@ def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.d
     # A range below the smallest stored number would divide by zero: such rows get the smallest scale that can be stored.
     scale = scale.clamp(min=torch.finfo(scale_dtype).smallest_normal)
     if not bool(torch.isfinite(scale).all()):
-        raise QuantizationError(f"a scale does not fit into {scale_dtype}: the largest range is {float((high - low).max()):.3g}; use scale_dtype=float32")
+        raise QuantizationError(
+            f"a scale does not fit into {scale_dtype}: the largest range is {float((high - low).max()):.3g}; use scale_dtype=float32"
+        )
     zero = torch.full_like(scale, float((top + 1) // 2)) if symmetric else torch.round(-low / scale).clamp(0, top)
     return Grid(scale, zero, top)
 

@@ -1,4 +1,4 @@
-"""Calibration data of the embedded world: pictures with questions, and text; from seeds and words of the training split, without answers."""
+"""Calibration data of the embedded world: pictures with questions, and text; from training's words, without answers."""
 
 from __future__ import annotations
 
@@ -20,7 +20,9 @@ def picture_prompts(seed: int) -> Iterator[tuple[Image.Image, str]]:
     while True:
         for kind in PICTURE_KINDS:
             picture = questions.random_picture(kind, rng, lambda: rng.choice(words))
-            skills = [ask for name, (where, ask) in SKILLS.items() if where.split(":")[0] == kind and not name.startswith(("symbols", "colors"))]
+            skills = [
+                ask for name, (where, ask) in SKILLS.items() if where.split(":")[0] == kind and not name.startswith(("symbols", "colors"))
+            ]
             asked = None
             while asked is None:
                 asked = rng.choice(skills)(picture, rng)

@@ -11,13 +11,13 @@ import random
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from tasks.mini.language import CORNERS, DICTIONARY, PLURAL, PROPERTIES
+from tasks.mini.boards import board_sum, random_board
+from tasks.mini.language import CORNERS, PLURAL
 from tasks.mini.scenes import (
     COLORS,
     GRID,
     KIND_WEIGHTS,
     KINDS,
-    LETTERS,
     Board,
     Chart,
     Form,
@@ -27,7 +27,6 @@ from tasks.mini.scenes import (
     Thing,
     random_chart,
     random_form,
-    random_inks,
     random_scene,
     random_sign,
 )
@@ -63,38 +62,14 @@ class Question:
         return OPTION_LETTERS[self.options.index(self.answer)] if self.options else self.answer
 
 
-Pair = tuple[Question, Question]
 Skill = Callable[[Picture, random.Random], Question | None]
-PairSkill = Callable[[Picture, random.Random], Pair | None]
 
 
-def _other(rng: random.Random, values: list[str] | tuple[str, ...], *excluded: str) -> str:
+def other(rng: random.Random, values: list[str] | tuple[str, ...], *excluded: str) -> str:
     return rng.choice([v for v in values if v not in excluded])
 
 
-def _yes_no(suite: str, category: str, yes: str, no: str) -> Pair:
-    return Question(suite, category, yes, "Yes"), Question(suite, category, no, "No")
-
-
-# ------------------------------------------------------------------------------------------------ MME: pairs of yes and no
-def mme_existence(picture: Picture, rng: random.Random) -> Pair | None:
-    if not isinstance(picture, Scene):
-        return None
-    present = rng.choice(picture.things).kind
-    absent = _other(rng, KINDS, *(t.kind for t in picture.things))
-    return _yes_no("mme", "existence", *(f"Is there a {kind} in this image?" for kind in (present, absent)))
-
-
-def mme_count(picture: Picture, rng: random.Random) -> Pair | None:
-    if not isinstance(picture, Scene):
-        return None
-    kind = rng.choice(picture.things).kind
-    count = picture.count(kind=kind)
-    wrong = rng.choice([n for n in range(1, 5) if n != count])
-    return _yes_no("mme", "count", *(f"Is the number of {PLURAL[kind]} {n}?" for n in (count, wrong)))
-
-
-def _relations(a: Thing, b: Thing) -> list[str]:
+def relations(a: Thing, b: Thing) -> list[str]:
     """Every relation that holds for `a` seen from `b`."""
     found = []
     if a.column != b.column:
@@ -102,107 +77,6 @@ def _relations(a: Thing, b: Thing) -> list[str]:
     if a.row != b.row:
         found.append("above" if a.row < b.row else "below")
     return found
-
-
-def mme_position(picture: Picture, rng: random.Random) -> Pair | None:
-    if not isinstance(picture, Scene) or len(picture.unique()) < 2:
-        return None
-    a, b = rng.sample(picture.unique(), 2)
-    relation = rng.choice(_relations(a, b))
-    texts = (f"Is the {a.kind} {RELATION_TEXT[r]} the {b.kind}?" for r in (relation, OPPOSITE[relation]))
-    return _yes_no("mme", "position", *texts)
-
-
-def mme_color(picture: Picture, rng: random.Random) -> Pair | None:
-    if not isinstance(picture, Scene) or not picture.unique():
-        return None
-    thing = rng.choice(picture.unique())
-    elsewhere = [t.color for t in picture.things if t.color != thing.color]
-    wrong = rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else _other(rng, list(COLORS), thing.color)
-    return _yes_no("mme", "color", *(f"Is there a {color} {thing.kind} in this image?" for color in (thing.color, wrong)))
-
-
-def mme_ocr(picture: Picture, rng: random.Random) -> Pair | None:
-    if not isinstance(picture, Sign):
-        return None
-    word, other = rng.sample(picture.words, 2)
-    wrong = other.text
-    if wrong == word.text or rng.random() < 0.5:
-        place = rng.randrange(len(word.text))
-        wrong = word.text[:place] + _other(rng, LETTERS, word.text[place]) + word.text[place + 1 :]
-    return _yes_no("mme", "OCR", *(f"Is the {word.color} word {text}?" for text in (word.text, wrong)))
-
-
-def mme_commonsense(picture: Picture, rng: random.Random) -> Pair | None:
-    if not isinstance(picture, Scene):
-        return None
-    kinds = {t.kind for t in picture.things}
-    held = [name for name, members in PROPERTIES.items() if kinds & set(members)]
-    missing = [name for name in PROPERTIES if name not in held]
-    if not held or not missing:
-        return None
-    texts = (f"Is there something {name} in this image?" for name in (rng.choice(held), rng.choice(missing)))
-    return _yes_no("mme", "commonsense_reasoning", *texts)
-
-
-def _board_sum(picture: Picture) -> int | None:
-    """The value of the one-line sum on a board, None where the board shows something else."""
-    if not isinstance(picture, Board):
-        return None
-    text = "".join(picture.lines).strip()
-    if len(text) == 3 and text[1] in "+-" and text[0].isdigit() and text[2].isdigit():
-        return int(text[0]) + int(text[2]) if text[1] == "+" else int(text[0]) - int(text[2])
-    return None
-
-
-def mme_calculation(picture: Picture, rng: random.Random) -> Pair | None:
-    value = _board_sum(picture)
-    if value is None:
-        return None
-    wrong = rng.choice([n for n in range(value - 3, value + 4) if n != value and n >= 0])
-    return _yes_no("mme", "numerical_calculation", *(f"Is the answer {n}?" for n in (value, wrong)))
-
-
-def mme_translation(picture: Picture, rng: random.Random) -> Pair | None:
-    meaning = _board_meaning(picture)
-    if meaning is None:
-        return None
-    wrong = _other(rng, list(DICTIONARY.values()), meaning)
-    return _yes_no("mme", "text_translation", *(f"Does the word mean {text}?" for text in (meaning, wrong)))
-
-
-def _board_meaning(picture: Picture) -> str | None:
-    return DICTIONARY.get("".join(picture.lines).strip()) if isinstance(picture, Board) else None
-
-
-def _board_program(picture: Picture) -> tuple[dict[str, str], str] | None:
-    """(assignments, printed variable) of a program such as `a=3`, `b=5`, `>b`; None where the board shows something else."""
-    if not isinstance(picture, Board) or not picture.lines[-1].startswith(">"):
-        return None
-    return {line[0]: line[2] for line in picture.lines[:-1]}, picture.lines[-1][1]
-
-
-def mme_code(picture: Picture, rng: random.Random) -> Pair | None:
-    program = _board_program(picture)
-    if program is None:
-        return None
-    values, printed = program
-    others = [v for v in values.values() if v != values[printed]]
-    wrong = rng.choice(others) if others and rng.random() < 0.5 else _other(rng, "0123456789", values[printed])
-    return _yes_no("mme", "code_reasoning", *(f"Is the output {v}?" for v in (values[printed], wrong)))
-
-
-MME_SKILLS: dict[str, PairSkill] = {
-    "existence": mme_existence,
-    "count": mme_count,
-    "position": mme_position,
-    "color": mme_color,
-    "OCR": mme_ocr,
-    "commonsense_reasoning": mme_commonsense,
-    "numerical_calculation": mme_calculation,
-    "text_translation": mme_translation,
-    "code_reasoning": mme_code,
-}
 
 
 # ------------------------------------------------------------------------------------------------ VQAv2, GQA, POPE: scenes
@@ -233,7 +107,7 @@ def vqav2_yes_no(picture: Picture, rng: random.Random) -> Question | None:
     thing = rng.choice(picture.unique())
     if rng.random() < 0.5:
         return Question("vqav2", "yes/no", f"Is the {thing.kind} {thing.color}?", "yes")
-    return Question("vqav2", "yes/no", f"Is the {thing.kind} {_other(rng, list(COLORS), thing.color)}?", "no")
+    return Question("vqav2", "yes/no", f"Is the {thing.kind} {other(rng, list(COLORS), thing.color)}?", "no")
 
 
 def _neighbours(picture: Scene) -> list[tuple[Thing, str, Thing]]:
@@ -265,7 +139,7 @@ def gqa_compare(picture: Picture, rng: random.Random) -> Question | None:
     if not isinstance(picture, Scene) or len(picture.unique()) < 2:
         return None
     a, b = rng.sample(picture.unique(), 2)
-    relation = rng.choice(_relations(a, b))
+    relation = rng.choice(relations(a, b))
     answer = "yes" if rng.random() < 0.5 else "no"
     asked = relation if answer == "yes" else OPPOSITE[relation]
     return Question("gqa", "verify", f"Is the {a.color} {a.kind} {RELATION_TEXT[asked]} the {b.color} {b.kind}?", answer)
@@ -318,9 +192,7 @@ def chartqa_value(picture: Picture, rng: random.Random) -> Question | None:
     if not isinstance(picture, Chart):
         return None
     place = rng.randrange(GRID)
-    return Question(
-        "chartqa", "augmented_test", f"What is the value of the {picture.colors[place]} bar?", str(picture.heights[place])
-    )
+    return Question("chartqa", "augmented_test", f"What is the value of the {picture.colors[place]} bar?", str(picture.heights[place]))
 
 
 def chartqa_extreme(picture: Picture, rng: random.Random) -> Question | None:
@@ -342,14 +214,12 @@ def chartqa_count(picture: Picture, rng: random.Random) -> Question | None:
     if not isinstance(picture, Chart):
         return None
     bound = rng.randint(2, 6)
-    return Question(
-        "chartqa", "human_test", f"How many bars are higher than {bound}?", str(sum(h > bound for h in picture.heights))
-    )
+    return Question("chartqa", "human_test", f"How many bars are higher than {bound}?", str(sum(h > bound for h in picture.heights)))
 
 
 # ------------------------------------------------------------------------------------------------ MathVista
 def math_sum(picture: Picture, rng: random.Random) -> Question | None:
-    value = _board_sum(picture)
+    value = board_sum(picture)
     return None if value is None else Question("mathvista", "arithmetic", "What is the answer?", str(value))
 
 
@@ -425,31 +295,6 @@ def mathvista_choice(picture: Picture, rng: random.Random) -> Question | None:
 
 
 # ------------------------------------------------------------------------------------------------ pictures for the skills
-def random_board(rng: random.Random, *, content: str | None = None) -> Board:
-    """A board with a sum, a sequence, four numbers, a program or a foreign word."""
-    content = content or rng.choice(("sum", "sequence", "numbers", "program", "word"))
-    if content == "program":
-        names = rng.sample("abcdefghjk", rng.randint(2, 3))
-        lines = [f"{name}={value}" for name, value in zip(names, rng.sample("0123456789", len(names)), strict=True)]
-        lines.append(f">{rng.choice(names)}")
-        return Board(tuple(lines), random_inks(rng, len(lines)))
-    if content == "numbers":
-        return Board(tuple(rng.sample("0123456789", GRID)), random_inks(rng, GRID))
-    if content == "sum":
-        a, b = rng.randrange(10), rng.randrange(10)
-        text = f"{a}+{b}" if rng.random() < 0.6 else f"{max(a, b)}-{min(a, b)}"
-    elif content == "sequence":
-        step = rng.choice((-3, -2, -1, 1, 2, 3))
-        starts = [s for s in range(10) if 0 <= s + 2 * step <= 9 and s + 3 * step >= 0]
-        start = rng.choice(starts)
-        text = "".join(str(start + i * step) for i in range(3)) + "?"
-    else:
-        text = rng.choice(list(DICTIONARY))
-    lines = [""] * GRID
-    lines[rng.randrange(GRID)] = " " * rng.randint(0, GRID - len(text)) + text
-    return Board(tuple(lines), random_inks(rng, GRID))
-
-
 def random_picture(kind: str, rng: random.Random, word: Callable[[], str]) -> Picture:
     """kind: scene, sign, form, chart, board, or board:CONTENT. word: source of the words on signs."""
     name, _, content = kind.partition(":")

@@ -181,9 +181,7 @@ def random_sign(rng: random.Random, word: Callable[[], str]) -> Sign:
         text = word()
         words.append(Word(text, color, row, rng.randint(0, GRID - len(text))))
     free = [(r, c) for r in range(GRID) if r not in rows for c in range(GRID)]
-    things = tuple(
-        Thing(rng.choice(KINDS), rng.choice(list(COLORS)), r, c) for r, c in rng.sample(free, rng.randint(0, 3))
-    )
+    things = tuple(Thing(rng.choice(KINDS), rng.choice(list(COLORS)), r, c) for r, c in rng.sample(free, rng.randint(0, 3)))
     return Sign((words[0], words[1]), things)
 
 

@@ -17,6 +17,7 @@ from PIL import Image
 
 from tasks.mini import questions
 from tasks.mini.language import WHOLE_WORDS, words_on_signs
+from tasks.mini.mme import MME_SKILLS
 from tasks.mini.questions import OPTION_LETTERS, Question, Skill
 from tasks.mini.scenes import COLORS, IMAGE_PIXELS, KINDS, Picture, Scene, draw
 
@@ -60,10 +61,10 @@ class Drawer:
 
 
 def mme_rows(d: Drawer, count: int) -> Iterator[Row]:
-    names = list(questions.MME_SKILLS)
+    names = list(MME_SKILLS)
     for number in range(-(-count // 2)):
         category = names[number % len(names)]
-        picture, pair = d.ask(_MME_PICTURES.get(category, "scene"), questions.MME_SKILLS[category])
+        picture, pair = d.ask(_MME_PICTURES.get(category, "scene"), MME_SKILLS[category])
         image = d.draw(picture)
         for question in pair:
             yield {
@@ -123,9 +124,7 @@ def vqav2_rows(d: Drawer, count: int) -> Iterator[Row]:
     skills = (questions.vqav2_color, questions.vqav2_count_kind, questions.vqav2_count_color, questions.vqav2_yes_no)
     for number in range(count):
         picture, question = d.ask("scene", skills[number % len(skills)])
-        answers = [
-            {"answer": a, "answer_confidence": "yes", "answer_id": i} for i, a in enumerate(_ten_answers(d.rng, question), start=1)
-        ]
+        answers = [{"answer": a, "answer_confidence": "yes", "answer_id": i} for i, a in enumerate(_ten_answers(d.rng, question), start=1)]
         yield {
             "question_type": " ".join(question.text.lower().split()[:2]), "multiple_choice_answer": question.answer, "answers": answers,
             "image_id": number, "answer_type": question.category, "question_id": number * 1000, "question": question.text,

@@ -15,6 +15,8 @@ import torch
 from transformers import LlavaProcessor
 
 from tasks.mini import language, questions, scenes
+from tasks.mini.boards import board_meaning, board_program
+from tasks.mini.mme import MME_SKILLS, PairSkill
 from tasks.mini.model import IMAGE_TOKENS
 from tasks.mini.questions import Question
 from tasks.mini.scenes import Picture
@@ -27,7 +29,7 @@ IGNORED = -100
 Asker = Callable[[Picture, random.Random], Question | None]
 
 
-def _one_of(pair: questions.PairSkill) -> Asker:
+def _one_of(pair: PairSkill) -> Asker:
     def ask(picture: Picture, rng: random.Random) -> Question | None:
         found = pair(picture, rng)
         return None if found is None else found[rng.randrange(2)]
@@ -76,17 +78,17 @@ def grid_colors(picture: Picture, rng: random.Random) -> Question | None:
 
 
 def open_translation(picture: Picture, rng: random.Random) -> Question | None:
-    meaning = questions._board_meaning(picture)
+    meaning = board_meaning(picture)
     return None if meaning is None else Question("auxiliary", "translation", "What does the word mean?", meaning)
 
 
 def open_output(picture: Picture, rng: random.Random) -> Question | None:
-    program = questions._board_program(picture)
+    program = board_program(picture)
     return None if program is None else Question("auxiliary", "code", "What is the output?", program[0][program[1]])
 
 
 SKILLS: dict[str, tuple[str, Asker]] = {
-    **{f"mme_{name}": ("scene", _one_of(pair)) for name, pair in questions.MME_SKILLS.items()},
+    **{f"mme_{name}": ("scene", _one_of(pair)) for name, pair in MME_SKILLS.items()},
     "vqav2_color": ("scene", questions.vqav2_color),
     "vqav2_count_kind": ("scene", questions.vqav2_count_kind),
     "vqav2_count_color": ("scene", questions.vqav2_count_color),
@@ -160,7 +162,8 @@ class Row:
         self.positions += range(start, start + len(tokens))
         self.segment += [segment] * len(tokens)
         self.question += [question] * len(tokens)
-        self.skill += [skill if label != IGNORED else -1 for label in labels]
+        # The end-of-answer token at the end is always easy: it does not count for a skill's accuracy.
+        self.skill += [skill if label != IGNORED else -1 for label in labels[:-1]] + [-1]
 
 
 class Diet:
@@ -170,7 +173,7 @@ class Diet:
         self.floor = floor
         self.accuracy = np.zeros(len(SKILLS))
 
-    def update(self, right: np.ndarray, asked: np.ndarray, decay: float = 0.9) -> None:
+    def update(self, right: np.ndarray, asked: np.ndarray, decay: float = 0.8) -> None:
         seen = asked > 0
         self.accuracy[seen] = decay * self.accuracy[seen] + (1 - decay) * right[seen] / asked[seen]
 
