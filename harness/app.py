@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import shlex
@@ -48,7 +49,8 @@ def register_schema() -> None:
 
 
 def to_config(raw: DictConfig) -> Config:
-    """The checked dataclass of a composed configuration."""
+    """The checked dataclass of a composed configuration. Keys that the schema does not have are refused, also those given with `+`."""
+    _refuse_unknown(raw, Config, "")
     config = OmegaConf.to_object(raw)
     assert isinstance(config, Config)
     check(config)
@@ -97,6 +99,9 @@ def main() -> int:
             outcome.bad_configs.append(str(error))
         except StoreError as error:
             print(f"error: {error}", file=sys.stderr)
+            return FAILED
+        except OSError as error:  # Hydra makes its folder of logs inside the store
+            print(f"error: cannot write to the store: {error}; free space, make it writable or choose store=PATH", file=sys.stderr)
             return FAILED
     return _finish(display, outcome)
 
@@ -154,6 +159,16 @@ def _count_jobs(context: Any) -> int:
     given |= {argument.split("=")[0]: argument for argument in sys.argv[1:] if "=" in argument}
     parsed = OverridesParser.create().parse_overrides(list(given.values()))
     return math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in parsed if o.is_sweep_override())
+
+
+def _refuse_unknown(node: DictConfig, schema: type, path: str) -> None:
+    known = {f.name: f for f in dataclasses.fields(schema)}
+    for key in node:
+        if key not in known:
+            raise ConfigError(f"unknown key {path}{key!s}; {path.rstrip('.') or 'the configuration'} has {', '.join(known)}")
+        default = known[key].default_factory
+        if dataclasses.is_dataclass(default):
+            _refuse_unknown(node[key], default, f"{path}{key}.")
 
 
 def _refuse_several_sweeps(arguments: Sequence[str]) -> None:

@@ -200,7 +200,8 @@ def _judged(suite: Suite, metric: str, sample: Mapping[str, Any]) -> Judged | No
         return Judged(cluster, float(value))
     group = str(value.get("category", value.get("split", ""))) if suite.metrics[metric]["statistic"] != "circular" else ""
     score = float(value["score"] if "score" in value else value["correct"])
-    return Judged(cluster, score, group, gold=value.get("ground_truth") == "yes", said=value.get("prediction") == "yes")
+    said = value.get("prediction")
+    return Judged(cluster, score, group, gold=value.get("ground_truth") == "yes", said=said == "yes", parsed=said in ("yes", "no"))
 
 
 def _metric(suite: Suite, name: str, samples: list[Mapping[str, Any]], reported: Mapping[str, Any]) -> MetricScore:

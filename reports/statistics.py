@@ -16,13 +16,15 @@ Floats = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Judged:
-    """One judged answer. group: MME's category or POPE's split; gold, said: whether "yes" is right, whether it was said."""
+    """One judged answer. group: MME's category or POPE's split; gold, said: whether "yes" is right, whether it was said; parsed: whether
+    the answer was a "yes" or a "no" at all."""
 
     cluster: str
     score: float
     group: str = ""
     gold: bool = False
     said: bool = False
+    parsed: bool = True
 
 
 @dataclass(frozen=True)
@@ -75,14 +77,19 @@ def _mean_f1(answers: Sequence[Judged]) -> _Statistic:
     features = np.zeros((len(_by_cluster(answers)), 2 * len(groups)))
     for row, cluster in zip(features, _by_cluster(answers), strict=True):
         place = 2 * groups.index(cluster[0].group)
-        # A "yes" that was neither said nor denied (an unparseable answer to a positive question) is a miss.
+        # An answer that is neither "yes" nor "no" is a miss where "yes" is right.
         row[place] = 2 * sum(a.gold and a.said for a in cluster)
         row[place + 1] = sum(a.gold for a in cluster) + sum(a.said for a in cluster)
     return features, lambda sums: (sums[..., 0::2] / np.maximum(sums[..., 1::2], 1)).mean(axis=-1)
 
 
+def _lmms_f1(answers: Sequence[Judged]) -> _Statistic:
+    """F1 of "yes" over all splits together as lmms-eval counts it: positives whose answer is neither "yes" nor "no" are left out."""
+    return _mean_f1([dataclasses.replace(a, gold=a.gold and a.parsed) for a in answers])
+
+
 STATISTICS: dict[str, Callable[[Sequence[Judged]], _Statistic]] = {
-    "mean": _mean, "circular": _circular, "mme": _mme, "mean_f1": _mean_f1, "f1": _mean_f1,
+    "mean": _mean, "circular": _circular, "mme": _mme, "mean_f1": _mean_f1, "f1": _lmms_f1,
 }  # fmt: skip
 GROUPED = ("mme", "mean_f1")  # the others look at all answers together
 

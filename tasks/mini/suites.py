@@ -1,5 +1,6 @@
 """The nine mini suites as data sets on disk, with the columns of the real ones: `python -m tasks.mini.suites --out FOLDER`.
 
+lmms-eval's own command line reads them from there; the harness draws them into its store by itself.
 Everything is drawn from a seed that training never uses; words on signs come from the held-out list. Questions that belong together
 (MME's pairs, MMBench's circular groups, POPE's six of a picture) stand next to each other.
 """
@@ -219,7 +220,7 @@ def write_suites(folder: Path, *, count: int = QUESTIONS, seed: int = SEED) -> N
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "data")
+    parser.add_argument("--out", type=Path, default=Path("mini_suites"), help="where lmms-eval is run, the task files expect mini_suites/")
     parser.add_argument("--questions", type=int, default=QUESTIONS)
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()

@@ -7,7 +7,7 @@ from typing import Any
 
 from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer
 from lmms_eval.tasks.mmbench.en_utils import mmbench_evaluator, mmbench_process_results
-from lmms_eval.tasks.pope.utils import pope_aggregate_f1_score, pope_process_results
+from lmms_eval.tasks.pope.utils import pope_process_results
 
 
 def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
@@ -17,8 +17,17 @@ def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 
 
 def pope_mean_f1(results: list[dict[str, Any]]) -> float:
+    """Mean over the splits of 2 TP / (2 TP + FP + FN). lmms-eval's F1 leaves out positives that were answered neither "yes" nor "no";
+    here they are misses, so that a model that falls silent does not gain by it."""
     splits = sorted({r["split"] for r in results})
-    return sum(pope_aggregate_f1_score([r for r in results if r["split"] == split]) for split in splits) / len(splits)
+    return sum(_f1([r for r in results if r["split"] == split]) for split in splits) / len(splits)
+
+
+def _f1(results: list[dict[str, Any]]) -> float:
+    said = [r["prediction"] == "yes" for r in results]
+    gold = [r["ground_truth"] == "yes" for r in results]
+    hits = sum(s and g for s, g in zip(said, gold, strict=True))
+    return 2 * hits / max(1, sum(said) + sum(gold))
 
 
 def mmbench_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:

@@ -223,7 +223,7 @@ def test_lmms_evals_own_command_line_finds_the_model(tmp_path):
     """`python -m lmms_eval --model luq` on one suite drawn into a folder of its own."""
     from tasks.mini.suites import suite_dataset
 
-    suite_dataset("gqa", count=8).save_to_disk(tmp_path / "tasks/mini/data/gqa")
+    suite_dataset("gqa", count=8).save_to_disk(tmp_path / "mini_suites" / "gqa")
     arguments = [
         sys.executable, "-m", "lmms_eval", "--model", "luq", "--model_args", f"variant=gptq3,model=mini,store={tmp_path / 'runs'}",
         "--tasks", "mini_gqa", "--include_path", str(app_folder().parent / "tasks" / "mini"), "--batch_size", "4", "--limit", "8",

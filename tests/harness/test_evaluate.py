@@ -50,7 +50,7 @@ def test_the_right_answers_score_everything_and_wrong_ones_nothing(store, embedd
         # annotators disagree by design: three of ten may say something else, so VQA accuracy ends a little below 1
         assert metric.score == pytest.approx(metric.maximum, abs=0.02 if name in ("mini_textvqa", "mini_vqav2") else 1e-9)
         assert metric.ci_low <= metric.score <= metric.ci_high
-    wrong = evaluate(store, scripted(embedded, lambda *_: "purple nonsense" if name != "mini_gqa" else "nonsense"), suite, variant="wrong")
+    wrong = evaluate(store, scripted(embedded, lambda *_: "zzz"), suite, variant="wrong")
     assert all(metric.score < 0.12 * metric.maximum for metric in wrong.metrics)
 
 
@@ -137,7 +137,7 @@ def test_a_flipped_byte_in_a_result_is_noticed_and_the_result_made_again(store, 
 
 
 def test_an_unknown_suite_is_refused_with_those_that_exist(embedded):
-    with pytest.raises(ConfigError, match="unknown suite mini_popes; tasks/mini has .*mini_pope"):
+    with pytest.raises(ConfigError, match=r"unknown suite mini_popes; tasks/mini has .*mini_pope"):
         load_suites("mini", ("mini_popes",), embedded.family.name, None)
 
 

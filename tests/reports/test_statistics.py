@@ -80,6 +80,12 @@ def test_pope_averages_f1_over_its_splits():
     assert estimate("f1", answers).score == pytest.approx(f1(answers))
 
 
+def test_silence_on_positives_is_a_miss_for_us_and_left_out_by_lmms_eval():
+    answers = [Judged(str(i), 0.0, gold=True, said=i < 5, parsed=i < 5) for i in range(10)]
+    assert estimate("mean_f1", answers).score == pytest.approx(2 * 5 / (5 + 10))
+    assert estimate("f1", answers).score == 1.0
+
+
 def test_no_answers_and_unknown_statistics_are_refused():
     with pytest.raises(ValueError, match="no answers"):
         estimate("mean", [])
