@@ -1,0 +1,153 @@
+"""The embedded model's card: `python -m harness.model_card LOG`, run after `python -m tasks.mini.train`.
+
+Writes tasks/mini/weights/README.md from what it measures: scores on the nine suites beside the best constant answers, and what is lost
+when one decoder block is skipped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import collections
+import contextlib
+import json
+import tempfile
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.evaluate import Suite, evaluate_suite, load_suites, mini_data
+from harness.lmms_model import LuqModel
+from harness.models import EMBEDDED, WEIGHTS, LoadedModel, load_model
+from harness.store import Store
+from reports.results import SuiteResult
+from tasks.mini import suites as mini
+
+NAMES = tuple(f"mini_{suite}" for suite in mini.SUITES)
+CONSTANTS = 4  # most frequent answers that are tried as the only answer
+
+
+@dataclass(frozen=True)
+class Share:
+    """A suite's score in per cent of what can be had: for MME of perception and cognition together."""
+
+    score: float
+    low: float
+    high: float
+
+
+def share(result: SuiteResult) -> Share:
+    primary = [m for m in result.metrics if m.primary and m.score is not None]
+    total = sum(m.maximum for m in primary)
+
+    def percent(values: list[float | None]) -> float:
+        return 100 * sum(v for v in values if v is not None) / total
+
+    return Share(percent([m.score for m in primary]), percent([m.ci_low for m in primary]), percent([m.ci_high for m in primary]))
+
+
+def best_constant(store: Store, loaded: LoadedModel, suite: Suite, limit: int | None) -> tuple[str, float]:
+    """(answer, per cent) of the best of the most frequent gold answers when it is given to every question."""
+    counts: collections.Counter[str] = collections.Counter()
+    for doc in suite.task.eval_docs_no_media:
+        target = suite.task.doc_to_target(doc)
+        counts[str(target[0] if isinstance(target, list) else target)] += 1
+    found = []
+    for answer, _ in counts.most_common(CONSTANTS):
+        lm = LuqModel(loaded=loaded)
+        lm._generate = lambda batch, answer=answer: [answer] * len(batch)  # type: ignore[method-assign,misc]
+        _, result = evaluate_suite(store, lm, suite, variant=f"constant-{answer}", limit=limit, max_error_share=0.0)
+        found.append((share(result).score, answer))
+    score, answer = max(found)
+    return answer, score
+
+
+@contextlib.contextmanager
+def skipped(loaded: LoadedModel, block: int) -> Iterator[None]:
+    """The decoder without one of its blocks: its residual stream passes by."""
+    handle = loaded.blocks[block].register_forward_hook(
+        lambda _module, args, kwargs, _out: args[0] if args else kwargs["hidden_states"], with_kwargs=True
+    )
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def measure(store: Store, loaded: LoadedModel, suites: Mapping[str, Suite], variant: str, limit: int | None) -> dict[str, Share]:
+    lm = LuqModel(loaded=loaded, batch_size=64)
+    return {
+        suite.title: share(evaluate_suite(store, lm, suite, variant=variant, limit=limit, max_error_share=0.0)[1])
+        for suite in suites.values()
+    }
+
+
+def _mean(scores: Mapping[str, Share]) -> float:
+    return sum(s.score for s in scores.values()) / len(scores)
+
+
+def card(training: Mapping[str, object], limit: int | None, skip_limit: int) -> str:
+    loaded = load_model("mini", "mini", "float32", "cpu")
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(Path(folder))
+        suites = load_suites("mini", NAMES, loaded.family.name, mini_data(store))
+        scores = measure(store, loaded, suites, "full precision", limit)
+        constants = {suite.title: best_constant(store, loaded, suite, limit) for suite in suites.values()}
+        whole = _mean(measure(store, loaded, suites, "full precision", skip_limit))
+        damage = []
+        for block in range(len(loaded.blocks)):
+            with skipped(loaded, block):
+                damage.append(whole - _mean(measure(store, loaded, suites, f"without {block}", skip_limit)))
+    table = [f"| {t} | {s.score:.1f} [{s.low:.1f}, {s.high:.1f}] | {constants[t][1]:.1f} ({constants[t][0]}) |" for t, s in scores.items()]
+    blocks = " | ".join(str(i) for i in range(len(damage)))
+    lost = " | ".join(f"{d:.1f}" for d in damage)
+    size = (EMBEDDED / WEIGHTS).stat().st_size
+    parameters = sum(p.numel() for p in loaded.model.parameters())
+    return f"""# The embedded model
+
+A small LLaVA in the transformers classes `LlavaForConditionalGeneration`, `CLIPVisionModel` and `LlamaModel`: 64-pixel pictures in 16 patches,
+3 vision blocks of width 192, a two-layer projector, {len(loaded.blocks)} decoder blocks of width {loaded.model.config.text_config.hidden_size}
+(intermediate {loaded.model.config.text_config.intermediate_size}); {parameters:,} parameters, {size / 1e6:.1f} MB in bfloat16. `sha256.json` holds
+a digest of each tensor, checked at every load.
+
+## Data
+
+Drawn by `tasks/mini/scenes.py` and asked by `tasks/mini/questions.py`, `mme.py` and `training_data.py` in this repository: pictures of five
+kinds with up to five questions each, captions of every cell as extra supervision, and one row part in ten of text (facts, sums, questions with
+options). Words on signs are three parts random letters to one part words of a training list; the words of the evaluation are never among
+them. Nothing comes from outside. Licence: Apache-2.0, as the repository.
+
+## Training
+
+`python -m tasks.mini.train --out FOLDER --steps {training["step"]}`: {training["step"]} steps, {training["sequences"]:,} pictures,
+{float(str(training["seconds"])) / 60:.0f} minutes on {training.get("hardware", "two CPU cores (AVX-512, bfloat16 autocast)")}; Muon for matrices
+(peak 2e-3, scaled to AdamW's update size), AdamW for the rest (1e-3), cosine to 2 %, 100 steps of warm-up. Skills answered wrongly get more of
+the diet. All blocks are trained from the start; the run was interrupted once and resumed from its checkpoint.
+
+## Scores
+
+{"All" if limit is None else limit} questions a suite, from seeds and words that training never saw; per cent of what can be had (MME: perception
+and cognition together), 95 % intervals over pictures, beside the best constant answer (of the {CONSTANTS} most frequent).
+
+| suite | score | best constant |
+|---|---|---|
+{chr(10).join(table)}
+| **mean** | **{_mean(scores):.1f}** | {sum(c[1] for c in constants.values()) / len(constants):.1f} |
+
+## Skip-one-block damage
+
+Points of the mean that are lost when one decoder block is skipped ({skip_limit} questions a suite):
+
+| block | {blocks} |
+|---|{"---|" * len(damage)}
+| points | {lost} |
+"""
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("log", type=Path, help="log.jsonl of the training run")
+    parser.add_argument("--limit", type=int, default=None)
+    parser.add_argument("--skip-limit", type=int, default=100)
+    arguments = parser.parse_args()
+    last = json.loads(arguments.log.read_text().splitlines()[-1])
+    (EMBEDDED / "README.md").write_text(card(last, arguments.limit, arguments.skip_limit))
