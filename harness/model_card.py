@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from torch import Tensor
+
 from harness.evaluate import Suite, evaluate_suite, load_suites, mini_data
 from harness.lmms_model import LuqModel
 from harness.models import EMBEDDED, WEIGHTS, LoadedModel, load_model
@@ -64,9 +66,11 @@ def best_constant(store: Store, loaded: LoadedModel, suite: Suite, limit: int | 
 @contextlib.contextmanager
 def skipped(loaded: LoadedModel, block: int) -> Iterator[None]:
     """The decoder without one of its blocks: its residual stream passes by."""
-    handle = loaded.blocks[block].register_forward_hook(
-        lambda _module, args, kwargs, _out: args[0] if args else kwargs["hidden_states"], with_kwargs=True
-    )
+
+    def pass_by(_module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], _output: object) -> Tensor:
+        return args[0] if args else kwargs["hidden_states"]
+
+    handle = loaded.blocks[block].register_forward_hook(pass_by, with_kwargs=True)
     try:
         yield
     finally:
@@ -98,47 +102,56 @@ def card(training: Mapping[str, object], limit: int | None, skip_limit: int) -> 
             with skipped(loaded, block):
                 damage.append(whole - _mean(measure(store, loaded, suites, f"without {block}", skip_limit)))
     table = [f"| {t} | {s.score:.1f} [{s.low:.1f}, {s.high:.1f}] | {constants[t][1]:.1f} ({constants[t][0]}) |" for t, s in scores.items()]
-    blocks = " | ".join(str(i) for i in range(len(damage)))
+    numbers = " | ".join(str(i) for i in range(len(damage)))
     lost = " | ".join(f"{d:.1f}" for d in damage)
-    size = (EMBEDDED / WEIGHTS).stat().st_size
-    parameters = sum(p.numel() for p in loaded.model.parameters())
-    return f"""# The embedded model
+    text = loaded.model.config.text_config
+    return CARD.format(
+        blocks=len(loaded.blocks), width=text.hidden_size, intermediate=text.intermediate_size,
+        parameters=f"{sum(p.numel() for p in loaded.model.parameters()):,}", megabytes=f"{(EMBEDDED / WEIGHTS).stat().st_size / 1e6:.1f}",
+        steps=training["step"], pictures=f"{int(str(training['sequences'])):,}", minutes=f"{float(str(training['seconds'])) / 60:.0f}",
+        questions="All" if limit is None else limit, constants=CONSTANTS, table="\n".join(table), mean=f"{_mean(scores):.1f}",
+        constant=f"{sum(c[1] for c in constants.values()) / len(constants):.1f}", skip_limit=skip_limit, numbers=numbers,
+        rule="---|" * len(damage), lost=lost,
+    )  # fmt: skip
 
-A small LLaVA in the transformers classes `LlavaForConditionalGeneration`, `CLIPVisionModel` and `LlamaModel`: 64-pixel pictures in 16 patches,
-3 vision blocks of width 192, a two-layer projector, {len(loaded.blocks)} decoder blocks of width {loaded.model.config.text_config.hidden_size}
-(intermediate {loaded.model.config.text_config.intermediate_size}); {parameters:,} parameters, {size / 1e6:.1f} MB in bfloat16. `sha256.json` holds
-a digest of each tensor, checked at every load.
+
+CARD = """# The embedded model
+
+A small LLaVA in the transformers classes `LlavaForConditionalGeneration`, `CLIPVisionModel` and `LlamaModel`: 64-pixel pictures in 16
+patches, 3 vision blocks of width 192, a two-layer projector, {blocks} decoder blocks of width {width} (intermediate {intermediate});
+{parameters} parameters, {megabytes} MB in bfloat16. `sha256.json` holds a digest of each tensor, checked at every load.
 
 ## Data
 
-Drawn by `tasks/mini/scenes.py` and asked by `tasks/mini/questions.py`, `mme.py` and `training_data.py` in this repository: pictures of five
-kinds with up to five questions each, captions of every cell as extra supervision, and one row part in ten of text (facts, sums, questions with
-options). Words on signs are three parts random letters to one part words of a training list; the words of the evaluation are never among
-them. Nothing comes from outside. Licence: Apache-2.0, as the repository.
+Drawn by `tasks/mini/scenes.py` and asked by `questions.py`, `mme.py` and `training_data.py` beside it: pictures of five kinds with up to
+five questions each, captions of every cell as extra supervision, easier steps on the way to the harder skills, and text (facts, sums,
+questions with options, statements to verify). Three of four words on signs are random letters, the others come from a training list;
+the words of the evaluation are never among them. Nothing comes from outside. Licence: Apache-2.0, as the repository.
 
 ## Training
 
-`python -m tasks.mini.train --out FOLDER --steps {training["step"]}`: {training["step"]} steps, {training["sequences"]:,} pictures,
-{float(str(training["seconds"])) / 60:.0f} minutes on {training.get("hardware", "two CPU cores (AVX-512, bfloat16 autocast)")}; Muon for matrices
-(peak 2e-3, scaled to AdamW's update size), AdamW for the rest (1e-3), cosine to 2 %, 100 steps of warm-up. Skills answered wrongly get more of
-the diet. All blocks are trained from the start; the run was interrupted once and resumed from its checkpoint.
+`python -m tasks.mini.train --out FOLDER --compile`: {steps} steps, {pictures} pictures, {minutes} minutes on two CPU cores (AVX-512,
+bfloat16 autocast, two single-thread processes) that also did other work; Muon for matrices (peak 2e-3, scaled to AdamW's update size),
+AdamW for the rest (1e-3), cosine to 2 %, 100 steps of warm-up. Skills answered wrongly get more of the diet. All blocks are trained from
+the start. The run was resumed twice from its checkpoints: at step 600 with a sharper measure of what is answered wrongly, and at step
+1,800 with the text-only statements and four easier questions (`open_variable`, `open_printed`, `open_place`, `other_word`).
 
 ## Scores
 
-{"All" if limit is None else limit} questions a suite, from seeds and words that training never saw; per cent of what can be had (MME: perception
-and cognition together), 95 % intervals over pictures, beside the best constant answer (of the {CONSTANTS} most frequent).
+{questions} questions a suite, from seeds and words that training never saw; per cent of what can be had (MME: perception and cognition
+together), 95 % intervals over pictures, beside the best constant answer (of the {constants} most frequent).
 
 | suite | score | best constant |
 |---|---|---|
-{chr(10).join(table)}
-| **mean** | **{_mean(scores):.1f}** | {sum(c[1] for c in constants.values()) / len(constants):.1f} |
+{table}
+| **mean** | **{mean}** | {constant} |
 
 ## Skip-one-block damage
 
 Points of the mean that are lost when one decoder block is skipped ({skip_limit} questions a suite):
 
-| block | {blocks} |
-|---|{"---|" * len(damage)}
+| block | {numbers} |
+|---|{rule}
 | points | {lost} |
 """
 

@@ -125,8 +125,8 @@ def search_split(target: Tensor, salient: Tensor) -> Tensor:
     return (magnitude >= best) & ~salient
 
 
-def _chunk(values: Tensor, budget: int = 2**23) -> int:
-    """How many candidates are tried in one tensor operation."""
+def _chunk(values: Tensor, budget: int = 2**18) -> int:
+    """How many candidates are tried in one tensor operation: about what stays in a core's cache."""
     return max(1, budget // values.numel())
 
 

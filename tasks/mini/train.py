@@ -103,7 +103,9 @@ def main(rank: int, args: argparse.Namespace) -> None:
         model.load_state_dict(state["model"])
         muon.load_state_dict(state["muon"])
         adam.load_state_dict(state["adam"])
-        start, seconds, diet.accuracy, sequences = state["step"], state["seconds"], state["accuracy"], state["sequences"]
+        start, seconds, sequences = state["step"], state["seconds"], state["sequences"]
+        # By name: a skill that is new since the checkpoint starts as unknown.
+        diet.accuracy = np.array([state["accuracy"].get(name, 0.0) for name in SKILL_NAMES])
     # Short rows: plain attention is faster on a CPU than the fused kernel's backward pass.
     model.set_attn_implementation("eager")
     if args.compile:
@@ -156,7 +158,11 @@ def main(rank: int, args: argparse.Namespace) -> None:
             stop = float(spent) - seconds > args.stop_after_seconds
             if (step + 1) % SAVE_EVERY == 0 or step + 1 == args.steps or stop:
                 state = {"model": model.state_dict(), "muon": muon.state_dict(), "adam": adam.state_dict(), "step": step + 1}
-                state |= {"seconds": float(spent), "accuracy": diet.accuracy, "sequences": sequences}
+                state |= {
+                    "seconds": float(spent),
+                    "accuracy": dict(zip(SKILL_NAMES, diet.accuracy.tolist(), strict=True)),
+                    "sequences": sequences,
+                }
                 partial = checkpoint.with_suffix(".tmp")
                 torch.save(state, partial)
                 partial.rename(checkpoint)

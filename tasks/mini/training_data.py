@@ -87,6 +87,39 @@ def open_output(picture: Picture, rng: random.Random) -> Question | None:
     return None if program is None else Question("auxiliary", "code", "What is the output?", program[0][program[1]])
 
 
+def open_variable(picture: Picture, rng: random.Random) -> Question | None:
+    """One step of a program's two."""
+    program = board_program(picture)
+    if program is None:
+        return None
+    name = rng.choice(list(program[0]))
+    return Question("auxiliary", "code", f"What is the value of {name}?", program[0][name])
+
+
+def open_printed(picture: Picture, rng: random.Random) -> Question | None:
+    """The other step."""
+    program = board_program(picture)
+    return None if program is None else Question("auxiliary", "code", "What is on the bottom line?", program[1])
+
+
+def open_place(picture: Picture, rng: random.Random) -> Question | None:
+    """Where an object stands: the easier step to relations."""
+    if not isinstance(picture, scenes.Scene) or not picture.unique():
+        return None
+    thing = rng.choice(picture.unique())
+    side, place = rng.choice((("left", thing.column), ("top", thing.row)))
+    return Question("auxiliary", "place", f"How many from the {side} is the {thing.kind}?", str(place + 1))
+
+
+def other_word(picture: Picture, rng: random.Random) -> Question | None:
+    """MME's question about a word, with a wrong word that differs in more than a letter."""
+    if not isinstance(picture, scenes.Sign):
+        return None
+    word, second = rng.sample(picture.words, 2)
+    text, answer = rng.choice(((word.text, "Yes"), (second.text, "No")))
+    return None if word.text == second.text else Question("auxiliary", "OCR", f"Is the {word.color} word {text}?", answer)
+
+
 SKILLS: dict[str, tuple[str, Asker]] = {
     **{f"mme_{name}": ("scene", _one_of(pair)) for name, pair in MME_SKILLS.items()},
     "vqav2_color": ("scene", questions.vqav2_color),
@@ -118,6 +151,10 @@ SKILLS: dict[str, tuple[str, Asker]] = {
     **{f"caption_{kind}": (kind, caption) for kind in PICTURE_KINDS},
     **{f"symbols_{kind}": (kind, grid_symbols) for kind in PICTURE_KINDS},
     **{f"colors_{kind}": (kind, grid_colors) for kind in PICTURE_KINDS},
+    "open_variable": ("board:program", open_variable),
+    "open_printed": ("board:program", open_printed),
+    "open_place": ("scene", open_place),
+    "other_word": ("sign", other_word),
 }
 SKILLS["mme_OCR"] = ("sign", SKILLS["mme_OCR"][1])
 SKILLS["mme_numerical_calculation"] = ("board:sum", SKILLS["mme_numerical_calculation"][1])
@@ -141,6 +178,30 @@ def option_drill(rng: random.Random) -> Question:
     options = [answer, *rng.sample(others, count - 1)]
     rng.shuffle(options)
     return Question("mmbench", "drill", f"Which is a {name}?", answer, tuple(options))
+
+
+def verification_drill(rng: random.Random) -> Question:
+    """A text-only statement and MME's question about it: comparing, without seeing."""
+    code = [language.random_letters(rng) for _ in range(2)]
+    numbers = [str(n) for n in rng.sample(range(19), 2)]
+    colors, kinds = rng.sample(list(scenes.COLORS), 2), rng.sample(scenes.KINDS, 2)
+    relation = rng.choice(list(questions.RELATION_TEXT))
+    said, asked, (right, wrong) = rng.choice(
+        (
+            ("The answer is {}.", "Is the answer {}?", numbers),
+            ("The output is {}.", "Is the output {}?", [n[-1] for n in numbers]),
+            ("The word means {}.", "Does the word mean {}?", kinds),
+            (f"The {colors[0]} word is {{}}.", f"Is the {colors[0]} word {{}}?", code),
+            ("There is a {} " + kinds[0] + ".", "Is there a {} " + kinds[0] + " in this image?", colors),
+            (
+                f"The {kinds[0]} is {{}} the {kinds[1]}.",
+                f"Is the {kinds[0]} {{}} the {kinds[1]}?",
+                [questions.RELATION_TEXT[relation], questions.RELATION_TEXT[questions.OPPOSITE[relation]]],
+            ),
+        )
+    )
+    answer = "Yes" if right == wrong or rng.random() < 0.5 else "No"
+    return Question("auxiliary", "verification", f"{said.format(right)} {asked.format(right if answer == 'Yes' else wrong)}", answer)
 
 
 # ------------------------------------------------------------------------------------------------------------------ rows
@@ -184,7 +245,7 @@ class Diet:
 class TrainingRows:
     """An endless, seeded stream of rows of `length` tokens."""
 
-    def __init__(self, processor: LlavaProcessor, length: int, seed: int, diet: Diet, text_share: float = 0.1):
+    def __init__(self, processor: LlavaProcessor, length: int, seed: int, diet: Diet, text_share: float = 0.15):
         self.tokenizer = processor.tokenizer
         self.image_processor = processor.image_processor
         self.length, self.diet, self.text_share = length, diet, text_share
@@ -220,8 +281,8 @@ class TrainingRows:
 
     def _add_text(self, row: Row, segment: int) -> None:
         room = self.length - len(row.tokens)
-        if self.rng.random() < 0.6:
-            question = option_drill(self.rng)
+        if self.rng.random() < 0.75:
+            question = self.rng.choice((option_drill, verification_drill))(self.rng)
             prompt = self._text_head + self.encode(question.prompt) + self._ask
             answer = self.encode(question.target) + self._end
             tokens, labels = prompt + answer, [IGNORED] * len(prompt) + answer
