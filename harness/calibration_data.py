@@ -68,10 +68,11 @@ def _image_text(loaded: LoadedModel, tokens: int, seed: int) -> list[dict[str, T
 def _text(loaded: LoadedModel, tokens: int, length: int, seed: int) -> list[dict[str, Tensor]]:
     tokenizer = loaded.processor.tokenizer
     sequences: list[dict[str, Tensor]] = []
-    source = mini_source.texts(seed, length)
+    source = mini_source.texts(seed, sentences=length // 4 + 1)  # no sentence has fewer than four tokens
     while tokens > 1:
         size = min(length, tokens)
-        ids = tokenizer(f"{tokenizer.bos_token}{next(source)}", return_tensors="pt")["input_ids"][:, :size]
+        text = f"{tokenizer.bos_token}{next(source)}"
+        ids = tokenizer(text, return_tensors="pt", truncation=True, max_length=size)["input_ids"]
         sequences.append({"input_ids": ids, "attention_mask": torch.ones_like(ids)})
         tokens -= ids.shape[1]
     return sequences

@@ -51,6 +51,7 @@ def load_model(name: str, path: str, dtype: str, device: str) -> LoadedModel:
     Raises ConfigError that names the folder, the tensor or the device.
     """
     transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     source = EMBEDDED if path == "mini" else Path(path)
     identity = _verified_identity(source) if source.is_dir() else path
     try:

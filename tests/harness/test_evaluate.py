@@ -92,7 +92,7 @@ def test_more_errors_than_allowed_fail_the_cell_and_give_no_score(store, embedde
     assert not (store.root / "results").exists()
 
 
-def test_fewer_errors_are_counted_and_asked_again_next_time(store, embedded, suites):
+def test_fewer_errors_are_counted_beside_the_score(store, embedded, suites):
     result = evaluate(store, failing(embedded, 33), suites["mini_pope"], limit=120, max_error_share=0.05)
     assert result.errors == 4
     assert sum(a.status == "error" for a in result.answers) == 4

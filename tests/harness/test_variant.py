@@ -1,0 +1,94 @@
+import pytest
+
+from harness.errors import ConfigError
+from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.variant import Workbench
+from luq.types import QuantizationError
+
+LOW, HIGH = {"method": "billm"}, {"method": "gptq", "bits": 4}
+
+
+@pytest.fixture
+def workbench(embedded, store):
+    return Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), store)
+
+
+def luq(k, **options):
+    return MethodConfig(name="luq", **{"low": LOW, "high": HIGH, "k": k, "order": "depth", **options})
+
+
+def test_equal_contents_have_equal_digests_whatever_they_are_called(workbench):
+    gptq = workbench.variant(MethodConfig(name="gptq4", high=HIGH))
+    billm = workbench.variant(MethodConfig(name="billm", high=LOW))
+    assert workbench.variant(luq(0)).digest == gptq.digest
+    assert workbench.variant(luq(8)).digest == workbench.variant(luq(8, order="first")).digest == billm.digest
+    assert len({workbench.variant(luq(k)).digest for k in range(9)}) == 9
+
+
+def test_stored_bytes_fall_by_the_same_amount_for_every_block_that_goes_low(workbench):
+    sizes = [workbench.variant(luq(k)).stored_bytes for k in range(9)]
+    steps = {a - b for a, b in zip(sizes, sizes[1:], strict=False)}
+    assert len(steps) == 1
+    assert steps.pop() > 0
+
+
+def test_full_precision_counts_sixteen_bits(workbench):
+    variant = workbench.variant(MethodConfig(name="fp"))
+    assert (variant.paper_bits, variant.stored_bits) == (16, 16)
+    assert not variant.weights
+
+
+def test_luq_bits_are_the_mean_of_its_blocks_bits(workbench):
+    low, high = (workbench.variant(MethodConfig(name="x", high=m)) for m in (LOW, HIGH))
+    assert workbench.variant(luq(4)).stored_bits == pytest.approx((low.stored_bits + high.stored_bits) / 2)
+
+
+def test_a_second_workbench_quantizes_nothing(workbench, embedded, store, monkeypatch):
+    first = workbench.variant(luq(3, order="entropy"))
+    for name in ("harness.variant.capture_blocks", "luq.bank.quantize_block", "harness.variant.entropy_over_seeds"):
+        monkeypatch.setattr(name, lambda *_, name=name: pytest.fail(f"{name} ran again"))
+    again = Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), store)
+    assert again.variant(luq(3, order="entropy")).digest == first.digest
+
+
+def test_entropies_lie_in_range_and_fix_the_order_across_stores(workbench, embedded, tmp_path):
+    from harness.store import Store
+
+    assert all(0 < value <= 3 for value in workbench.entropies)
+    other = Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), Store(tmp_path / "other"))
+    assert other.entropies == workbench.entropies
+    assert other.variant(luq(3, order="entropy")).order == workbench.variant(luq(3, order="entropy")).order
+
+
+def test_a_damaged_bank_entry_is_made_again_with_the_same_content(workbench, store):
+    before = workbench.variant(luq(2)).digest
+    victim = next((store.root / "bank").iterdir()) / "tensors.safetensors"
+    data = bytearray(victim.read_bytes())
+    data[-1] ^= 1
+    victim.write_bytes(data)
+    assert workbench.variant(luq(2)).digest == before
+    assert list((store.root / "corrupt").iterdir())
+
+
+def test_calibration_error_is_below_roundings(workbench, embedded):
+    """The statistics really were captured: GPTQ's output error on them lies below plain rounding's in every linear."""
+    stats = workbench.stats(4)
+    gptq = workbench.variant(MethodConfig(name="gptq3", high={"method": "gptq", "bits": 3})).weights[4]
+    rtn = workbench.variant(MethodConfig(name="rtn3", high={"method": "rtn", "bits": 3})).weights[4]
+    for name, layer in stats.items():
+        weight = embedded.blocks[4].get_submodule(name).weight
+
+        def error(packed, weight=weight, layer=layer):
+            change = packed.dequantize() - weight
+            return float((change @ layer.hessian * change).sum())
+
+        assert error(gptq[name]) < error(rtn[name]), name
+        assert layer.hessian.trace() > 0
+
+
+def test_methods_without_a_name_or_with_too_few_tokens_are_refused(workbench, embedded, store):
+    with pytest.raises(ConfigError, match=r"method.low needs a `method`"):
+        workbench.variant(luq(2, low={"bits": 4}))
+    few = Workbench(embedded, CalibrationConfig(tokens=60), EntropyConfig(clusters=100, seeds=2), store)
+    with pytest.raises((ConfigError, QuantizationError), match="entropy.clusters=100 needs"):
+        few.variant(luq(2, order="entropy"))
