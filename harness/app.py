@@ -180,4 +180,4 @@ def _refuse_several_sweeps(arguments: Sequence[str]) -> None:
 def _reason(error: BaseException) -> str:
     """Hydra's and OmegaConf's explanation, with the cause that names the key."""
     texts = [str(e).strip() for e in (error, error.__cause__) if e is not None and str(e).strip()]
-    return "; ".join(dict.fromkeys(" ".join(text.split()) for text in texts))
+    return "; ".join(dict.fromkeys(" ".join(text.split("Config search path")[0].split()) for text in texts))

@@ -133,8 +133,9 @@ the words of the evaluation are never among them. Nothing comes from outside. Li
 `python -m tasks.mini.train --out FOLDER --compile`: {steps} steps, {pictures} pictures, {minutes} minutes on two CPU cores (AVX-512,
 bfloat16 autocast, two single-thread processes) that also did other work; Muon for matrices (peak 2e-3, scaled to AdamW's update size),
 AdamW for the rest (1e-3), cosine to 2 %, 100 steps of warm-up. Skills answered wrongly get more of the diet. All blocks are trained from
-the start. The run was resumed twice from its checkpoints: at step 600 with a sharper measure of what is answered wrongly, and at step
-1,800 with the text-only statements and four easier questions (`open_variable`, `open_printed`, `open_place`, `other_word`).
+the start. The run was resumed from its checkpoints at step 600 (a sharper measure of what is answered wrongly), at step
+1,800 (text-only statements and four easier questions: `open_variable`, `open_printed`, `open_place`, `other_word`) and at step 2,200
+(a smaller floor for what is known; glyphs no longer wrap around their cell).
 
 ## Scores
 

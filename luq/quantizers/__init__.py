@@ -11,11 +11,12 @@ from torch import Tensor
 from luq.quantizers.billm import BiLLM, BinaryWeight
 from luq.quantizers.gptq import GPTQ
 from luq.quantizers.grids import GridWeight
+from luq.quantizers.pbllm import PBLLM, PartialWeight
 from luq.quantizers.rtn import RTN
 from luq.types import Event, QuantizationError, QuantizedWeight, Quantizer
 
-QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (RTN, GPTQ, BiLLM)}
-FORMATS: dict[str, type] = {cls.format: cls for cls in (GridWeight, BinaryWeight)}
+QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (RTN, GPTQ, BiLLM, PBLLM)}
+FORMATS: dict[str, type] = {cls.format: cls for cls in (GridWeight, BinaryWeight, PartialWeight)}
 
 
 def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
@@ -42,7 +43,7 @@ def rebuild_weight(name: str, header: Mapping[str, Any], tensors: Mapping[str, T
         raise QuantizationError(f"unknown weight format {name!r}; this version knows {', '.join(sorted(FORMATS))}")
     cls = FORMATS[name]
     names = {f.name for f in dataclasses.fields(cls)} - {"events"}
-    optional = {"zero", "group_index"} & names
+    optional = {f.name for f in dataclasses.fields(cls) if "None" in str(f.type)}
     given = set(header) | set(tensors)
     if given - names or (names - optional) - given:
         raise QuantizationError(f"a {name} weight has the parts {sorted(names)}, found {sorted(given)}")

@@ -10,6 +10,7 @@ from torch import Tensor
 from luq.types import Event, LayerStats, QuantizationError, require_finite
 
 BlockQuantizer = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+ColumnQuantizer = Callable[[Tensor, Tensor, int], Tensor]
 MAX_ESCALATIONS = 3
 
 
@@ -74,3 +75,20 @@ def sweep_blocks(weight: Tensor, factor: Tensor, block: int, quantize: BlockQuan
         result[:, start:end] = values
         weight[:, end:] -= error @ factor[start:end, end:]
     return result
+
+
+def column_by_column(quantize: ColumnQuantizer) -> BlockQuantizer:
+    """A block quantizer that pushes every column's error to the columns on its right inside the block as well: e = (w - q) / U_ii,
+    w_j -= e U_ij (GPTQ). quantize(W, column (out, 1), place) sees the current whole weight and returns the column's value (out, 1)."""
+
+    def quantize_block(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:
+        working = current[:, start : start + upper.shape[0]].clone()
+        values, errors = torch.empty_like(working), torch.empty_like(working)
+        for i in range(upper.shape[0]):
+            column = working[:, i : i + 1]
+            values[:, i : i + 1] = quantize(current, column, start + i)
+            errors[:, i : i + 1] = (column - values[:, i : i + 1]) / upper[i, i]
+            working[:, i:] -= errors[:, i : i + 1] * upper[i, i:]
+        return values, errors
+
+    return quantize_block

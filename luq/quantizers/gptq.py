@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from luq.quantizers.column_sweep import inverse_factor, prepare, sweep_blocks
+from luq.quantizers.column_sweep import column_by_column, inverse_factor, prepare, sweep_blocks
 from luq.quantizers.grids import SCALE_DTYPES, Grid, GridWeight, fit_grid
 from luq.types import LayerStats, QuantizationError
 
@@ -48,23 +48,15 @@ class GPTQ:
             grids = {0: self._fit(original)}  # the published code fits a row's grid before it zeroes dead columns
         codes = torch.empty_like(weight)
 
-        def quantize(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:
-            working = current[:, start : start + upper.shape[0]].clone()
-            values, errors = torch.empty_like(working), torch.empty_like(working)
-            for i in range(upper.shape[0]):
-                place = start + i
-                number = int(group_of[place])
-                if number not in grids:
-                    grids[number] = self._fit(current[:, place : place + group])
-                grid, column = grids[number], working[:, i : i + 1]
-                code = grid.codes(column)
-                codes[:, place : place + 1] = code
-                values[:, i : i + 1] = grid.value(code)
-                errors[:, i : i + 1] = (column - values[:, i : i + 1]) / upper[i, i]
-                working[:, i:] -= errors[:, i : i + 1] * upper[i, i:]
-            return values, errors
+        def quantize(current: Tensor, column: Tensor, place: int) -> Tensor:
+            number = int(group_of[place])
+            if number not in grids:
+                grids[number] = self._fit(current[:, place : place + group])
+            code = grids[number].codes(column)
+            codes[:, place : place + 1] = code
+            return grids[number].value(code)
 
-        sweep_blocks(weight[:, order], factor, self.block, quantize)
+        sweep_blocks(weight[:, order], factor, self.block, column_by_column(quantize))
         inverse = torch.argsort(order)
         reordered = self.act_order and not self.static_groups and len(grids) > 1
         if len(grids) != -(-columns // group):

@@ -10,7 +10,7 @@ from PIL import Image
 from tasks.mini import language, questions, scenes
 from tasks.mini.training_data import PICTURE_KINDS, SKILLS
 
-VERSION = 1
+VERSION = 2
 
 
 def picture_prompts(seed: int) -> Iterator[tuple[Image.Image, str]]:

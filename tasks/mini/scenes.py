@@ -209,8 +209,8 @@ def draw(picture: Picture, rng: random.Random) -> Image.Image:
             mask = np.zeros((CELL_PIXELS, CELL_PIXELS), dtype=np.float32)
             mask[round(CELL_PIXELS * (1 - glyph.fill)) :, 3:13] = 1
         else:
-            shift = noise.integers(-1, 2, size=2)
-            mask = np.roll(glyph_mask(glyph.symbol), tuple(shift), axis=(0, 1))
+            down, right = noise.integers(0, 3, size=2)
+            mask = np.pad(glyph_mask(glyph.symbol), 1)[down : down + CELL_PIXELS, right : right + CELL_PIXELS]
         ink = np.asarray(COLORS[glyph.color], dtype=np.float32) + noise.uniform(-10, 10, size=3).astype(np.float32)
         top, left = glyph.row * CELL_PIXELS, glyph.column * CELL_PIXELS
         cell = canvas[top : top + CELL_PIXELS, left : left + CELL_PIXELS]

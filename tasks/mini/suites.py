@@ -24,7 +24,7 @@ from tasks.mini.scenes import COLORS, IMAGE_PIXELS, KINDS, Picture, Scene, draw
 
 SEED = 20260
 QUESTIONS = 500
-VERSION = 1  # raise it whenever the same seed would draw other questions
+VERSION = 2  # raise it whenever the same seed would draw other questions
 Row = dict[str, Any]
 
 _MME_PICTURES = {

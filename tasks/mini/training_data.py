@@ -230,7 +230,7 @@ class Row:
 class Diet:
     """Chances of the skills: a floor for everything, more for what is still answered wrongly."""
 
-    def __init__(self, floor: float = 0.12):
+    def __init__(self, floor: float = 0.06):
         self.floor = floor
         self.accuracy = np.zeros(len(SKILLS))
 

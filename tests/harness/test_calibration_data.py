@@ -28,11 +28,8 @@ def test_the_image_token_share_is_counted_and_not_assumed(embedded):
 def test_a_seed_fixes_the_sequences_and_every_setting_changes_the_digest(embedded):
     first, second = data(embedded), data(embedded)
     assert all(torch.equal(a["input_ids"], b["input_ids"]) for a, b in zip(first.sequences, second.sequences, strict=True))
-    settings = [
-        CalibrationConfig(),
-        *(CalibrationConfig(**{k: v}) for k, v in {"alpha": 0.0, "tokens": 9, "sequence": 8, "seed": 1}.items()),
-    ]
-    assert len({calibration_digest(embedded, s) for s in settings}) == 5
+    changes = ({}, {"alpha": 0.0}, {"tokens": 9}, {"sequence": 8}, {"seed": 1})
+    assert len({calibration_digest(embedded, CalibrationConfig(**change)) for change in changes}) == 5
 
 
 def test_no_padding_and_no_answers_reach_the_statistics(embedded):

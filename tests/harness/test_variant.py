@@ -1,11 +1,20 @@
+import itertools
+
 import pytest
 
 from harness.errors import ConfigError
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.store import Store
 from harness.variant import Workbench
 from luq.types import QuantizationError
 
 LOW, HIGH = {"method": "billm"}, {"method": "gptq", "bits": 4}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    """One store for the module: what one test quantized, the next finds."""
+    return Store(tmp_path_factory.mktemp("variants"))
 
 
 @pytest.fixture
@@ -27,7 +36,7 @@ def test_equal_contents_have_equal_digests_whatever_they_are_called(workbench):
 
 def test_stored_bytes_fall_by_the_same_amount_for_every_block_that_goes_low(workbench):
     sizes = [workbench.variant(luq(k)).stored_bytes for k in range(9)]
-    steps = {a - b for a, b in zip(sizes, sizes[1:], strict=False)}
+    steps = {a - b for a, b in itertools.pairwise(sizes)}
     assert len(steps) == 1
     assert steps.pop() > 0
 
@@ -52,8 +61,6 @@ def test_a_second_workbench_quantizes_nothing(workbench, embedded, store, monkey
 
 
 def test_entropies_lie_in_range_and_fix_the_order_across_stores(workbench, embedded, tmp_path):
-    from harness.store import Store
-
     assert all(0 < value <= 3 for value in workbench.entropies)
     other = Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), Store(tmp_path / "other"))
     assert other.entropies == workbench.entropies
@@ -90,5 +97,5 @@ def test_methods_without_a_name_or_with_too_few_tokens_are_refused(workbench, em
     with pytest.raises(ConfigError, match=r"method.low needs a `method`"):
         workbench.variant(luq(2, low={"bits": 4}))
     few = Workbench(embedded, CalibrationConfig(tokens=60), EntropyConfig(clusters=100, seeds=2), store)
-    with pytest.raises((ConfigError, QuantizationError), match="entropy.clusters=100 needs"):
+    with pytest.raises((ConfigError, QuantizationError), match=r"entropy\.clusters=100 needs"):
         few.variant(luq(2, order="entropy"))

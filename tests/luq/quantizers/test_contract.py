@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from luq.quantizers import GPTQ, QUANTIZERS, RTN, BiLLM, build_quantizer, describe_quantizer, rebuild_weight
+from luq.quantizers import GPTQ, PBLLM, QUANTIZERS, RTN, BiLLM, build_quantizer, describe_quantizer, rebuild_weight
 from luq.types import LayerStats, QuantizationError, stored_bits, stored_bytes
 from tests.conftest import output_error, planted_layer, stats_of
 
@@ -23,6 +23,7 @@ METHODS = {
     "gptq3-group-64": GPTQ(3, group=64),
     "billm-code": BiLLM("code"),
     "billm-fixed": BiLLM("fixed"),
+    "pbllm": PBLLM(),
 }
 WITH_STATS = [name for name, method in METHODS.items() if method.needs_stats]
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -152,6 +153,7 @@ def test_gptq_without_correlation_is_rtn():
         (GPTQ(3, act_order=True), 3 + 19 / 128 + 1 / 64),  # one bit a column for the group of a reordered column
         (BiLLM("code"), 3 + 1 / 64),  # the column mask is shared by the 64 rows
         (BiLLM("fixed"), 3 + 1 / 64),
+        (PBLLM(), 1 + 0.9 + 0.8 + (3 * 16 + 8) / 256),
     ],
     ids=str,
 )
@@ -169,7 +171,7 @@ def test_the_description_of_a_quantizer_builds_it_again():
 
 
 def test_unknown_methods_options_and_formats_are_refused_with_what_exists():
-    with pytest.raises(ValueError, match="choose one of billm, gptq, rtn"):
+    with pytest.raises(ValueError, match="choose one of billm, gptq, pbllm, rtn"):
         build_quantizer("gptx", {})
     with pytest.raises(ValueError, match=r"no option bit; it has bits"):
         build_quantizer("gptq", {"bit": 4})

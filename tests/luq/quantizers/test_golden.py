@@ -6,7 +6,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from luq.quantizers import GPTQ, BiLLM
+from luq.quantizers import GPTQ, PBLLM, BiLLM
 from luq.types import LayerStats
 from tests.conftest import GOLDEN, output_error
 
@@ -18,6 +18,7 @@ CASES = {
     "gptq_4bit_g128_sym": GPTQ(4, symmetric=True, scale_dtype="float32"),
     "gptq_3bit_channel_actorder": GPTQ(3, group=-1, act_order=True, scale_dtype="float32"),
     "billm_hessian": BiLLM("code", scale_dtype="float32"),
+    "pbllm_10pct_8bit_hessian": PBLLM(scale_dtype="float32"),
 }
 
 

@@ -1,0 +1,117 @@
+"""PB-LLM (Shang et al., ICLR 2024), its GPTQ variant: the most salient weights at 8 bits, all others binary."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from luq.packing import pack_bits, unpack_bits
+from luq.quantizers.column_sweep import column_by_column, inverse_factor, prepare, sweep_blocks
+from luq.quantizers.grids import SCALE_DTYPES, Grid, fit_grid
+from luq.types import Event, LayerStats
+
+HIGH_BITS = 8
+
+
+@dataclass(frozen=True)
+class PBLLM:
+    """salient: share of the weights that keep 8 bits. block: columns between two lazy updates.
+
+    Mean and scale of the binary weights are taken over the whole row with the salient weights as zeros, as the released code does: the
+    scale comes out low by about the salient share.
+    """
+
+    method: ClassVar[str] = "pbllm"
+    needs_stats: ClassVar[bool] = True
+    salient: float = 0.1
+    block: int = 128
+    damping: float = 0.01
+    scale_dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.salient < 1:
+            raise ValueError(f"pbllm: salient is {self.salient}; it is a share of the weights, above 0 and below 1")
+
+    def __call__(self, weight: Tensor, stats: LayerStats | None) -> PartialWeight:
+        original = weight.float()
+        weight, hessian, dead = prepare(weight, stats, self.method)
+        dtype = SCALE_DTYPES[self.scale_dtype]
+        grid = fit_grid(original, HIGH_BITS, symmetric=False, scale_dtype=dtype)
+        weight[:, dead] = 0
+        factor, events = inverse_factor(hessian, self.damping)
+        saliency = weight.square() / factor.diagonal().square()
+        threshold = saliency.reshape(-1).sort().values[int(saliency.numel() * (1 - self.salient))]
+        low = saliency <= threshold
+        binary = torch.where(low, weight, 0.0)
+        mean = binary.mean(dim=1, keepdim=True).to(dtype).float()
+        scale = (binary - mean).abs().mean(dim=1, keepdim=True).to(dtype).float()
+        signs, codes = torch.zeros_like(low), torch.zeros_like(weight)
+
+        def quantize(_current: Tensor, column: Tensor, place: int) -> Tensor:
+            span = slice(place, place + 1)
+            signs[:, span] = column - mean >= 0
+            codes[:, span] = grid.codes(column)
+            return torch.where(low[:, span], mean + torch.where(signs[:, span], scale, -scale), grid.value(codes[:, span]))
+
+        sweep_blocks(weight, factor, self.block, column_by_column(quantize))
+        return PartialWeight.pack(low, signs, codes, mean, scale, grid, dtype=dtype, events=events)
+
+
+@dataclass(frozen=True)
+class PartialWeight:
+    """A bit a weight for which of the two it is; a sign bit for each binary weight; 8 bits for each other; four numbers a row.
+
+    low, signs, codes: packed; mean, scale: of the binary weights; step, zero: of the 8-bit grid, (out, 1) each.
+    """
+
+    format: ClassVar[str] = "partial"
+    out_features: int
+    in_features: int
+    low: Tensor
+    signs: Tensor
+    codes: Tensor
+    mean: Tensor
+    scale: Tensor
+    step: Tensor
+    zero: Tensor
+    events: tuple[Event, ...] = ()
+
+    @classmethod
+    def pack(
+        cls, low: Tensor, signs: Tensor, codes: Tensor, mean: Tensor, scale: Tensor, grid: Grid, *,
+        dtype: torch.dtype, events: tuple[Event, ...],
+    ) -> PartialWeight:  # fmt: skip
+        out, inner = low.shape
+        rows = [t.to(dtype).cpu() for t in (mean, scale, grid.scale)]
+        packed = [pack_bits(low, 1), pack_bits(signs[low], 1), pack_bits(codes[~low], HIGH_BITS)]
+        return cls(out, inner, packed[0], packed[1], packed[2], rows[0], rows[1], rows[2], grid.zero.to(torch.uint8).cpu(), events)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.out_features, self.in_features
+
+    @property
+    def paper_bits(self) -> float:
+        """One bit for a binary weight, eight for a salient one; the map of which is which is not counted."""
+        share = self.codes.numel() / (self.out_features * self.in_features)
+        return (1 - share) + HIGH_BITS * share
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in ("low", "signs", "codes", "mean", "scale", "step", "zero")}
+
+    def header(self) -> dict[str, Any]:
+        return {"out_features": self.out_features, "in_features": self.in_features}
+
+    def dequantize(self) -> Tensor:
+        """(out, in) float32."""
+        out, inner = self.shape
+        low = unpack_bits(self.low, 1, out * inner).reshape(out, inner).bool()
+        salient = out * inner - int(low.sum())
+        scale, mean = self.scale.float(), self.mean.float()
+        signs, codes = torch.zeros_like(low), torch.zeros(out, inner)
+        signs[low] = unpack_bits(self.signs, 1, out * inner - salient).bool()
+        codes[~low] = unpack_bits(self.codes, HIGH_BITS, salient).float()
+        return torch.where(low, mean + torch.where(signs, scale, -scale), self.step.float() * (codes - self.zero.float()))
