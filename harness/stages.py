@@ -125,7 +125,7 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
     cell = Cell(
         model=config.model.name, method=config.method.name,
         low=_quantizer_name(config.method.low), high=_quantizer_name(config.method.high),
-        k=config.method.k, order=config.method.order, alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
+        k=config.method.k, order=_order_name(config), alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
         limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
         events=list(variant.events),
@@ -147,6 +147,10 @@ def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:
         command=job.command,
     )
     store.write_file(store.root / "failures" / f"{key}.json", to_json(failure))
+
+
+def _order_name(config: Config) -> str:
+    return f"random-{config.method.order_seed}" if config.method.order == "random" else config.method.order
 
 
 def _quantizer_name(options: dict[str, object] | None) -> str:

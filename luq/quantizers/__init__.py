@@ -13,10 +13,11 @@ from luq.quantizers.gptq import GPTQ
 from luq.quantizers.grids import GridWeight
 from luq.quantizers.pbllm import PBLLM, PartialWeight
 from luq.quantizers.rtn import RTN
+from luq.quantizers.sage import SAGE, GroupedWeight
 from luq.types import Event, QuantizationError, QuantizedWeight, Quantizer
 
-QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (RTN, GPTQ, BiLLM, PBLLM)}
-FORMATS: dict[str, type] = {cls.format: cls for cls in (GridWeight, BinaryWeight, PartialWeight)}
+QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (RTN, GPTQ, BiLLM, PBLLM, SAGE)}
+FORMATS: dict[str, type] = {cls.format: cls for cls in (GridWeight, BinaryWeight, PartialWeight, GroupedWeight)}
 
 
 def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:

@@ -5,7 +5,7 @@ import dataclasses
 import pytest
 import torch
 
-from luq.quantizers import GPTQ, PBLLM, QUANTIZERS, RTN, BiLLM, build_quantizer, describe_quantizer, rebuild_weight
+from luq.quantizers import GPTQ, PBLLM, QUANTIZERS, RTN, SAGE, BiLLM, build_quantizer, describe_quantizer, rebuild_weight
 from luq.types import LayerStats, QuantizationError, stored_bits, stored_bytes
 from tests.conftest import output_error, planted_layer, stats_of
 
@@ -24,6 +24,8 @@ METHODS = {
     "billm-code": BiLLM("code"),
     "billm-fixed": BiLLM("fixed"),
     "pbllm": PBLLM(),
+    "sage": SAGE(sample=400),
+    "sage-kmeans-8": SAGE(clustering="kmeans", groups=8),
 }
 WITH_STATS = [name for name, method in METHODS.items() if method.needs_stats]
 every_method = pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
@@ -171,7 +173,7 @@ def test_the_description_of_a_quantizer_builds_it_again():
 
 
 def test_unknown_methods_options_and_formats_are_refused_with_what_exists():
-    with pytest.raises(ValueError, match="choose one of billm, gptq, pbllm, rtn"):
+    with pytest.raises(ValueError, match="choose one of billm, gptq, pbllm, rtn, sage"):
         build_quantizer("gptx", {})
     with pytest.raises(ValueError, match=r"no option bit; it has bits"):
         build_quantizer("gptq", {"bit": 4})
