@@ -116,13 +116,44 @@ def search_split(target: Tensor, salient: Tensor) -> Tensor:
     places = torch.tensor(SPLIT_QUANTILES, dtype=torch.float64) * (ordered.numel() - 1)
     low = places.floor().long()
     thresholds = torch.lerp(ordered[low].double(), ordered[(low + 1).clamp(max=ordered.numel() - 1)].double(), places - low).float()
-    errors = []
-    for chunk in thresholds.split(_chunk(target)):
-        high = (magnitude >= chunk[:, None, None]) & ~salient
-        values = target.expand_as(high)
-        errors.append(squared_error(values, high, 1) + squared_error(values, ~high & ~salient, 1))
-    best = thresholds[torch.argmin(torch.cat(errors))]
+    best = thresholds[torch.argmin(split_errors(target[:, ~salient], thresholds))]
     return (magnitude >= best) & ~salient
+
+
+def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
+    """Squared error, summed over rows, of binarizing |v| < p and |v| >= p apart, for every threshold p: (thresholds,) float64.
+
+    values: (rows, columns). In a sorted row the first group is one run of places and the second what lies outside it, so that counts,
+    sums and absolute deviations come from prefix sums: nothing is done once for each weight and threshold.
+    """
+    rows, columns = values.shape
+    ordered = values.sort(dim=1).values
+    sums = torch.zeros(rows, columns + 1, dtype=torch.float64)
+    torch.cumsum(ordered, dim=1, dtype=torch.float64, out=sums[:, 1:])
+    bound = thresholds.to(ordered).expand(rows, -1).contiguous()
+    first = torch.searchsorted(ordered, -bound, right=True)
+    last = torch.maximum(torch.searchsorted(ordered, bound), first)
+
+    def deviation(mean: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        """Σ |v - mean| over the places start..end-1 of each sorted row."""
+        middle = torch.minimum(torch.maximum(torch.searchsorted(ordered.double(), mean), start), end)
+        at = {name: sums.gather(1, place) for name, place in (("start", start), ("middle", middle), ("end", end))}
+        below = mean * (middle - start) - (at["middle"] - at["start"])
+        return below + (at["end"] - at["middle"]) - mean * (end - middle)
+
+    inside = last - first
+    inside_sum = sums.gather(1, last) - sums.gather(1, first)
+    nowhere, everywhere = torch.zeros_like(first), torch.full_like(first, columns)
+    total = values.double().square().sum()
+    explained = torch.zeros(len(thresholds), dtype=torch.float64)
+    for count, group_sum, outside in ((inside, inside_sum, False), (columns - inside, sums[:, -1:] - inside_sum, True)):
+        mean = group_sum / count.clamp(min=1)
+        spread = deviation(mean, first, last)
+        if outside:
+            spread = deviation(mean, nowhere, everywhere) - spread
+        # Σ (v - μ)² - c α² with α = Σ |v - μ| / c; the squares of both groups add up to those of the row
+        explained += (count * mean.square() + spread.square() / count.clamp(min=1)).sum(dim=0)
+    return total - explained
 
 
 def _chunk(values: Tensor, budget: int = 2**18) -> int:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from luq.quantizers.billm import BiLLM, binarize, search_salient_columns, search_split, squared_error
+from luq.quantizers.billm import BiLLM, binarize, search_salient_columns, search_split, split_errors, squared_error
 from tests.conftest import planted_layer, stats_of
 
 
@@ -66,6 +66,18 @@ def test_the_split_search_finds_the_minimum_of_a_plain_loop(saliency):
         )
         best = min(best, (error, int(sparse.sum())))
     assert int(search_split(saliency, salient).sum()) == pytest.approx(best[1], abs=2)
+
+
+@pytest.mark.parametrize("signed", [True, False])
+def test_split_errors_from_prefix_sums_are_those_of_the_masks(saliency, signed):
+    values = saliency - saliency.mean() if signed else saliency
+    values[:, ::7] = 0.0
+    thresholds = torch.cat([torch.zeros(1), values.abs().flatten().sort().values[50::97], values.abs().max()[None] * 2])
+    expected = []
+    for threshold in thresholds:
+        high = values.abs() >= threshold
+        expected.append(squared_error(values.double(), high, 1) + squared_error(values.double(), ~high, 1))
+    torch.testing.assert_close(split_errors(values, thresholds), torch.stack(expected))
 
 
 def test_groups_are_disjoint_cover_the_block_and_one_to_49_columns_are_salient():
