@@ -91,18 +91,62 @@ def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
 
     saliency: (rows, columns). Both parts are binarized to second order, as in the released code.
     """
-    columns = saliency.shape[1]
     order = torch.argsort(saliency.abs().sum(dim=0), descending=True, stable=True)
-    counts = torch.arange(1, min(limit, columns))
-    ranks = torch.empty(columns, dtype=torch.long)
-    ranks[order] = torch.arange(columns)
+    counts = torch.arange(1, min(limit, saliency.shape[1]))
+    best = int(counts[torch.argmin(column_errors(saliency[:, order], counts))])
+    return torch.argsort(order) < best
+
+
+def column_errors(values: Tensor, counts: Tensor) -> Tensor:
+    """Squared error, summed over rows, of binarizing the first i columns and the others apart, each to second order, for every i in
+    `counts`: (counts,) float64. values: (rows, columns), the most salient column first. Computed from prefix sums over sorted rows."""
+    columns = values.shape[1]
+    ordered, ranks = values.double().sort(dim=1)
+    squares = values.double().square().cumsum(dim=1)
+    whole = torch.zeros(len(values), columns + 1, dtype=torch.float64)
+    torch.cumsum(ordered, dim=1, out=whole[:, 1:])
+    places = torch.arange(columns + 1, dtype=torch.float64)
     errors = []
-    for chunk in counts.split(_chunk(saliency)):
-        mask = (ranks[None, :] < chunk[:, None])[:, None, :].expand(-1, saliency.shape[0], -1)
-        values = saliency.expand_as(mask)
-        errors.append(squared_error(values, mask, 2) + squared_error(values, ~mask, 2))
-    best = int(counts[torch.argmin(torch.cat(errors))])
-    return ranks < best
+    for chunk in counts.split(_chunk(values)):
+        chosen = (ranks < chunk[:, None, None]).double()
+        number, sums = (torch.zeros(len(chunk), *whole.shape, dtype=torch.float64) for _ in range(2))
+        torch.cumsum(chosen, dim=2, out=number[..., 1:])
+        torch.cumsum(chosen * ordered, dim=2, out=sums[..., 1:])
+        inside = squares[:, chunk - 1].T[..., None]
+        error = _second_order_error(ordered, number, sums, inside)
+        error += _second_order_error(ordered, places - number, whole - sums, squares[:, -1:] - inside)
+        errors.append(error.sum(dim=(1, 2)))
+    return torch.cat(errors)
+
+
+def _second_order_error(ordered: Tensor, number: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
+    """Error of binarizing a part of every row twice: (candidates, rows, 1).
+
+    ordered: (rows, columns), sorted; number, sums: (candidates, rows, columns + 1), how many of the part's entries lie before each place
+    and what they add up to; squares: (candidates, rows, 1), the part's sum of squares.
+    """
+    count, total = number[..., -1:], sums[..., -1:]
+    divisor = count.clamp(min=1)
+    nowhere = torch.zeros(count.shape, dtype=torch.long)
+    everywhere = torch.full_like(nowhere, ordered.shape[-1])
+
+    def place_of(centre: Tensor) -> Tensor:
+        return torch.searchsorted(ordered, centre[..., 0].T.contiguous()).T[..., None]
+
+    def deviation(centre: Tensor, start: Tensor, end: Tensor) -> Tensor:
+        """Σ |x - centre| over the part's entries at the places start..end-1."""
+        middle = torch.minimum(torch.maximum(place_of(centre), start), end)
+        (n0, n1, n2), (s0, s1, s2) = ([table.gather(2, place) for place in (start, middle, end)] for table in (number, sums))
+        return centre * (n1 - n0) - (s1 - s0) + (s2 - s1) - centre * (n2 - n1)
+
+    mean = total / divisor
+    scale = deviation(mean, nowhere, everywhere) / divisor
+    # Entries below the mean became mean - scale, the others mean + scale; what is left of each is binarized again around its own mean.
+    turn = place_of(mean)
+    below = number.gather(2, turn)
+    rest = -scale * (count - 2 * below) / divisor
+    second = (deviation(mean - scale + rest, nowhere, turn) + deviation(mean + scale + rest, turn, everywhere)) / divisor
+    return squares - count * (mean.square() + scale.square() + rest.square() + second.square())
 
 
 def search_split(target: Tensor, salient: Tensor) -> Tensor:
