@@ -134,8 +134,9 @@ the words of the evaluation are never among them. Nothing comes from outside. Li
 bfloat16 autocast, two single-thread processes) that also did other work; Muon for matrices (peak 2e-3, scaled to AdamW's update size),
 AdamW for the rest (1e-3), cosine to 2 %, 100 steps of warm-up. Skills answered wrongly get more of the diet. All blocks are trained from
 the start. The run was resumed from its checkpoints at step 600 (a sharper measure of what is answered wrongly), at step
-1,800 (text-only statements and four easier questions: `open_variable`, `open_printed`, `open_place`, `other_word`) and at step 2,200
-(a smaller floor for what is known; glyphs no longer wrap around their cell).
+1,800 (text-only statements and four easier questions: `open_variable`, `open_printed`, `open_place`, `other_word`), at step 2,200
+(a smaller floor for what is known; glyphs no longer wrap around their cell) and at steps 2,600 and 2,800 (an earlier end of the cosine:
+first 4,400 steps were meant, then 3,600, then {steps}).
 
 ## Scores
 

@@ -71,9 +71,11 @@ class Store:
                 for file in partial.iterdir():
                     _sync(file)
                 final.parent.mkdir(parents=True, exist_ok=True)
-                with contextlib.suppress(FileExistsError):
-                    if not final.exists():
-                        partial.rename(final)
+                try:
+                    partial.rename(final)
+                except OSError:
+                    if not final.is_dir():  # else another writer was first
+                        raise
                 _sync(final.parent)
             finally:
                 shutil.rmtree(partial, ignore_errors=True)
