@@ -1,9 +1,12 @@
-"""The registry: one published method a file. A new one is one file here and one line below."""
+"""The registry: one published method a file. A new one is one file here and one line below, or an entry point of another package in the
+group `luq.quantizers` whose object is the quantizer's class."""
 
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Mapping
+from importlib.metadata import entry_points
 from typing import Any
 
 from torch import Tensor
@@ -16,15 +19,34 @@ from luq.quantizers.rtn import RTN
 from luq.quantizers.sage import SAGE, GroupedWeight
 from luq.types import Event, QuantizationError, QuantizedWeight, Quantizer
 
+GROUP = "luq.quantizers"
 QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (RTN, GPTQ, BiLLM, PBLLM, SAGE)}
 FORMATS: dict[str, type] = {cls.format: cls for cls in (GridWeight, BinaryWeight, PartialWeight, GroupedWeight)}
 
 
+@functools.cache
+def installed_quantizers() -> dict[str, type]:
+    """Quantizers of other packages by method name. Raises ValueError for one that takes a name which exists, or is no quantizer."""
+    found: dict[str, type] = {}
+    for point in entry_points(group=GROUP):
+        cls = point.load()
+        name = getattr(cls, "method", None)
+        if not (isinstance(cls, type) and dataclasses.is_dataclass(cls) and isinstance(name, str) and hasattr(cls, "needs_stats")):
+            raise ValueError(
+                f"entry point {point.name} ({point.value}) is no quantizer: it must be a frozen dataclass with method and needs_stats"
+            )
+        if name in QUANTIZERS or name in found:
+            raise ValueError(f"entry point {point.name} ({point.value}) is called {name!r}, and so is another quantizer; rename one")
+        found[name] = cls
+    return found
+
+
 def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
     """The quantizer of that name with those fields. Raises ValueError that lists what exists."""
-    if method not in QUANTIZERS:
-        raise ValueError(f"unknown quantizer {method!r}; choose one of {', '.join(sorted(QUANTIZERS))}")
-    cls = QUANTIZERS[method]
+    known_methods = QUANTIZERS if method in QUANTIZERS else {**QUANTIZERS, **installed_quantizers()}
+    if method not in known_methods:
+        raise ValueError(f"unknown quantizer {method!r}; choose one of {', '.join(sorted(known_methods))}")
+    cls = known_methods[method]
     known = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -39,10 +61,14 @@ def describe_quantizer(quantizer: Quantizer) -> dict[str, Any]:
 
 
 def rebuild_weight(name: str, header: Mapping[str, Any], tensors: Mapping[str, Tensor], events: tuple[Event, ...] = ()) -> QuantizedWeight:
-    """The packed weight of format `name` from what was stored. Raises QuantizationError when fields are missing or too many."""
-    if name not in FORMATS:
+    """The packed weight of format `name` from what was stored. Raises QuantizationError when fields are missing or too many.
+
+    A quantizer of another package names the formats that it brings in its attribute `formats`.
+    """
+    brought = (f for cls in installed_quantizers().values() for f in getattr(cls, "formats", ()))
+    cls = FORMATS.get(name) or next((f for f in brought if f.format == name), None)
+    if cls is None:
         raise QuantizationError(f"unknown weight format {name!r}; this version knows {', '.join(sorted(FORMATS))}")
-    cls = FORMATS[name]
     names = {f.name for f in dataclasses.fields(cls)} - {"events"}
     optional = {f.name for f in dataclasses.fields(cls) if "None" in str(f.type)}
     given = set(header) | set(tensors)
