@@ -32,12 +32,13 @@ class CorruptEntry(Exception):
 
 @contextlib.contextmanager
 def explained(root: Path) -> Iterator[None]:
-    """Turn an OSError into a StoreError that says what to do."""
+    """Turn an OSError, or what safetensors makes of one, into a StoreError that says what to do."""
     try:
         yield
-    except OSError as error:
+    except (OSError, SafetensorError) as error:
+        reason = getattr(error, "strerror", None) or error
         raise StoreError(
-            f"cannot write to the store {root}: {error.strerror or error}. Complete entries are untouched; free space or make the folder "
+            f"cannot write to the store {root}: {reason}. Complete entries are untouched; free space or make the folder "
             "writable (or choose another with store=PATH) and run the same command again"
         ) from error
 

@@ -94,20 +94,29 @@ def test_a_full_disk_is_one_clear_error_and_leaves_complete_entries_intact(store
 import resource, signal, torch
 from pathlib import Path
 from harness.errors import StoreError
-from harness.store import Store
+from harness.store import AnswerLog, Store
 store = Store(Path({str(store.root)!r}))
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
-try:
+def file():
     with store.creating("results", "big") as folder:
         (folder / "x").write_bytes(b"0" * 1_000_000)
-except StoreError as error:
-    print("StoreError", error)
+def tensors():
+    store.save_tensors("bank", "big", {{"a": torch.zeros(1_000_000)}}, {{}})
+def answers():
+    AnswerLog(store, "big").append({{"q": {{"response": "0" * 1_000_000}}}})
+for write in (file, tensors, answers):
+    try:
+        write()
+    except StoreError as error:
+        print("StoreError", error)
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    assert "StoreError cannot write to the store" in done.stdout
-    assert "run the same command again" in done.stdout
+    assert done.stdout.count("StoreError cannot write to the store") == 3
+    assert done.stdout.count("run the same command again") == 3
     assert not store.has("results", "big")
+    assert not store.has("bank", "big")
+    assert AnswerLog(store, "big").load() == {}
     assert store.load_tensors("bank", "key") is not None
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
 
