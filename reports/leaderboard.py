@@ -93,7 +93,14 @@ def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[P
                 columns.setdefault(_column(row, metric))
         c = row.cell
         groups.setdefault((c.model, variant_label(c), c.alpha, c.calibration_seed), []).append(row)
-    lines = [_line(group) for group in groups.values()]
+    # What all rows have in common is not said in every name.
+    alphas, seeds = {row.cell.alpha for row in rows}, {row.cell.calibration_seed for row in rows}
+    lines = []
+    for group in groups.values():
+        cell = group[0].cell
+        alpha = f", alpha {cell.alpha:g}" if len(alphas) > 1 else ""
+        seed = f", seed {cell.calibration_seed}" if len(seeds) > 1 else ""
+        lines.append(_line(group, variant_label(cell) + alpha + seed))
     lines.sort(key=lambda line: (line.model, -line.stored_bits, -line.paper_bits, line.label))
     return Leaderboard(list(columns), lines, list(failures), list(problems))
 
@@ -118,11 +125,11 @@ def _score(metric: MetricScore) -> Score | None:
     return Score(metric.score * scale, metric.ci_low * scale, metric.ci_high * scale, metric.maximum * scale, metric.n)
 
 
-def _line(group: Sequence[Row]) -> Line:
+def _line(group: Sequence[Row], label: str) -> Line:
     cell = group[0].cell
     scores = {_column(r, m): s for r in group for m in r.result.metrics if m.primary and (s := _score(m)) is not None}
     return Line(
-        cell.model, variant_label(cell), cell.alpha, cell.paper_bits, cell.stored_bits, cell.stored_bytes, scores, _mean(group),
+        cell.model, label, cell.alpha, cell.paper_bits, cell.stored_bits, cell.stored_bytes, scores, _mean(group),
         sum(r.result.n for r in group), sum(r.result.errors for r in group), sum(r.result.empty for r in group),
         sum(r.result.unparseable for r in group), tuple(dict.fromkeys(e for r in group for e in r.cell.events)), cell.command, tuple(group),
     )  # fmt: skip

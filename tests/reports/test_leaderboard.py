@@ -105,3 +105,15 @@ def test_of_two_results_for_one_cell_the_one_with_more_questions_is_shown(tmp_pa
     board = write_report(tmp_path)
     (line,) = board.lines
     assert line.questions == 200
+
+
+def test_variants_that_differ_in_calibration_alone_have_names_that_differ(tmp_path):
+    add_cell(tmp_path, key="c1")
+    assert [line.label for line in write_report(tmp_path).lines] == ["gptq4"]
+    add_cell(tmp_path, key="c2", alpha=0.0)
+    add_cell(tmp_path, key="c3", calibration_seed=1)
+    assert sorted(line.label for line in write_report(tmp_path).lines) == [
+        "gptq4, alpha 0, seed 0",
+        "gptq4, alpha 0.5, seed 0",
+        "gptq4, alpha 0.5, seed 1",
+    ]
