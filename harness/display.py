@@ -73,7 +73,8 @@ class Display(AbstractContextManager["Display"]):
         if self.quiet:
             return
         titles = ["mean", *(c.title for c in board.columns)]
-        for number, part in enumerate(_parts(len(titles), self.console.width)) if board.lines else ():
+        names = max((len(line.label) for line in board.lines), default=0) + 2
+        for number, part in enumerate(_parts(len(titles), self.console.width - names)) if board.lines else ():
             table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
             table.add_column("variant", no_wrap=True)
             for name in (*(_COSTS if number == 0 else ()), *(titles[i].replace(" ", "\n") for i in part)):
@@ -94,13 +95,13 @@ class Display(AbstractContextManager["Display"]):
 
 
 _COSTS = ("paper\nbits", "stored\nbits", "stored\nbytes")
-_NAME_WIDTH, _COST_WIDTH, _SCORE_WIDTH = 12, 26, 12
+_COST_WIDTH, _SCORE_WIDTH = 29, 12
 
 
 def _parts(columns: int, width: int) -> list[range]:
-    """Indices of the score columns that fit side by side; the first part also holds the costs."""
-    first = max(1, (width - _NAME_WIDTH - _COST_WIDTH) // _SCORE_WIDTH)
-    size = max(1, (width - _NAME_WIDTH) // _SCORE_WIDTH)
+    """Indices of the score columns that fit side by side beside the names; the first part also holds the costs."""
+    first = max(1, (width - _COST_WIDTH) // _SCORE_WIDTH)
+    size = max(1, width // _SCORE_WIDTH)
     starts = [0, *range(first, columns, size)]
     return [range(start, min(end, columns)) for start, end in zip(starts, [*starts[1:], columns], strict=True)]
 
