@@ -13,12 +13,10 @@ from markupsafe import Markup
 from reports.figures import tradeoff_svg
 from reports.results import Failure, MetricScore, Problem, Row, read_store, variant_label, write_csv
 
-FULL_PRECISION = 16.0
-
 
 @dataclass(frozen=True)
 class Column:
-    """One primary metric of one suite. unit: "" for per cent, else the maximum that the literature counts to."""
+    """One primary metric of one suite, and its heading."""
 
     suite: str
     metric: str

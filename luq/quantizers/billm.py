@@ -71,21 +71,6 @@ def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     return mean, centred.abs().sum(dim=-1, keepdim=True) / count, centred >= 0
 
 
-def squared_error(values: Tensor, mask: Tensor, order: int) -> Tensor:
-    """Squared error of binarizing the masked entries `order` times, (...,): Σ(x - μ)² - c·α², summed over rows, residual after residual."""
-    count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
-    residual = torch.where(mask, values, 0.0)
-    scale = residual
-    for step in range(order):
-        if step:
-            residual = residual - torch.where(residual >= 0, scale, -scale)
-        mean = torch.where(mask, residual, 0.0).sum(dim=-1, keepdim=True) / count
-        residual = torch.where(mask, residual - mean, 0.0)
-        scale = residual.abs().sum(dim=-1, keepdim=True) / count
-    counted = mask.sum(dim=-1, keepdim=True) * scale.square()
-    return (residual.square().sum(dim=-1, keepdim=True) - counted).sum(dim=(-2, -1))
-
-
 def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
     """(columns,) bool: the first i columns by total saliency, i the first minimum over 1..limit-1 of the error on the saliency.
 

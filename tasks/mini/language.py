@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from pathlib import Path
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -132,7 +131,3 @@ def random_sentence(rng: random.Random) -> str:
 
 def random_text(rng: random.Random, sentences: int) -> str:
     return " ".join(random_sentence(rng) for _ in range(sentences))
-
-
-def load_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    return PreTrainedTokenizerFast.from_pretrained(folder)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from luq.quantizers.billm import BiLLM, binarize, search_salient_columns, search_split, split_errors, squared_error
+from luq.quantizers.billm import BiLLM, binarize, search_salient_columns, search_split, split_errors
 from tests.conftest import planted_layer, stats_of
 
 
@@ -20,6 +20,21 @@ def plain_order(values, mask, order):
                 scale = (rest - mean).abs().mean()
                 total[row, chosen] += mean + scale * torch.where(rest - mean >= 0, 1.0, -1.0)
     return total
+
+
+def squared_error(values, mask, order):
+    """Squared error of binarizing the masked entries `order` times, (...,): Σ(x - μ)² - c·α², summed over rows, residual after residual."""
+    count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
+    residual = torch.where(mask, values, 0.0)
+    scale = residual
+    for step in range(order):
+        if step:
+            residual = residual - torch.where(residual >= 0, scale, -scale)
+        mean = torch.where(mask, residual, 0.0).sum(dim=-1, keepdim=True) / count
+        residual = torch.where(mask, residual - mean, 0.0)
+        scale = residual.abs().sum(dim=-1, keepdim=True) / count
+    counted = mask.sum(dim=-1, keepdim=True) * scale.square()
+    return (residual.square().sum(dim=-1, keepdim=True) - counted).sum(dim=(-2, -1))
 
 
 @pytest.fixture
