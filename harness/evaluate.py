@@ -127,13 +127,7 @@ def _answers_parts(variant: str, lm: LuqModel, suite: Suite) -> list[Any]:
 
 def load_result(store: Store, key: str) -> SuiteResult | None:
     """A stored result; None where it is absent, or damaged and set aside."""
-    if not store.has("results", key):
-        return None
-    try:
-        return SuiteResult.model_validate_json((store.path("results", key) / RESULT_FILE).read_text())
-    except (OSError, ValueError) as error:
-        store.set_aside("results", key, str(error).splitlines()[0])
-        return None
+    return store.load_entry("results", key, RESULT_FILE, SuiteResult)
 
 
 def evaluate_suite(

@@ -1,4 +1,4 @@
-"""The stages of one job: evaluate a variant on its suites; write the report."""
+"""The stage `evaluate` of one job: a variant on its suites."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from harness.store import Store
 from harness.variant import Variant, Workbench
 from luq.apply import applied
 from luq.types import QuantizationError
-from reports.leaderboard import Leaderboard, write_report
 from reports.results import Cell, Failure, to_json
+
+CELL_FILE = "cell.json"
 
 
 @dataclass(frozen=True)
@@ -74,12 +75,6 @@ def evaluate(job: Job, display: Display) -> int:
     return failed
 
 
-def report(config: Config) -> Leaderboard:
-    """Leaderboard, table and page from everything in the store."""
-    store = Store(Path(config.store))
-    return write_report(store.root)
-
-
 def open_model(config: Config) -> LoadedModel:
     return load_model(config.model.name, config.model.path, config.model.dtype, config.model.device)
 
@@ -106,12 +101,8 @@ def _cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
 
 def _complete(store: Store, key: str) -> bool:
     """Whether the cell and the result that it points to are there and readable."""
-    if not store.has("cells", key):
-        return False
-    try:
-        cell = Cell.model_validate_json((store.path("cells", key) / "cell.json").read_text())
-    except (OSError, ValueError) as error:
-        store.set_aside("cells", key, str(error).splitlines()[0])
+    cell = store.load_entry("cells", key, CELL_FILE, Cell)
+    if cell is None:
         return False
     if load_result(store, cell.result) is None:
         store.set_aside("cells", key, "its result is gone")
@@ -131,7 +122,7 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
         events=list(variant.events),
     )  # fmt: skip
     with store.creating("cells", key) as folder:
-        (folder / "cell.json").write_text(to_json(cell))
+        (folder / CELL_FILE).write_text(to_json(cell))
     (store.root / "failures" / f"{key}.json").unlink(missing_ok=True)
 
 

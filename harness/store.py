@@ -9,9 +9,10 @@ import secrets
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from loguru import logger
+from pydantic import BaseModel
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,6 +23,7 @@ from luq.bank import BlockWeights
 from luq.quantizers import describe_quantizer, rebuild_weight
 from luq.types import Event, LayerStats, QuantizationError, Quantizer
 
+Schema = TypeVar("Schema", bound=BaseModel)
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 
@@ -87,6 +89,16 @@ class Store:
             (self.root / "corrupt").mkdir(exist_ok=True)
             self.path(kind, key).rename(self.root / "corrupt" / f"{kind}-{key}-{secrets.token_hex(4)}")
         logger.warning(f"{kind} entry {key} is damaged ({reason}); it was set aside in corrupt/ and is made again")
+
+    def load_entry(self, kind: str, key: str, file: str, schema: type[Schema]) -> Schema | None:
+        """A file of an entry, checked against its schema; None where there is no entry, or a damaged one that was set aside."""
+        if not self.has(kind, key):
+            return None
+        try:
+            return schema.model_validate_json((self.path(kind, key) / file).read_text())
+        except (OSError, ValueError) as error:
+            self.set_aside(kind, key, str(error).splitlines()[0])
+            return None
 
     def write_file(self, path: Path, text: str) -> None:
         """Replace one file atomically."""

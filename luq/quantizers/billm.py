@@ -119,10 +119,7 @@ def _second_order_error(ordered: Tensor, number: Tensor, sums: Tensor, squares: 
         return torch.searchsorted(ordered, centre[..., 0].T.contiguous()).T[..., None]
 
     def deviation(centre: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Σ |x - centre| over the part's entries at the places start..end-1."""
-        middle = torch.minimum(torch.maximum(place_of(centre), start), end)
-        (n0, n1, n2), (s0, s1, s2) = ([table.gather(2, place) for place in (start, middle, end)] for table in (number, sums))
-        return centre * (n1 - n0) - (s1 - s0) + (s2 - s1) - centre * (n2 - n1)
+        return _absolute_deviation(number, sums, centre, place_of(centre), start, end)
 
     mean = total / divisor
     scale = deviation(mean, nowhere, everywhere) / divisor
@@ -163,12 +160,10 @@ def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
     first = torch.searchsorted(ordered, -bound, right=True)
     last = torch.maximum(torch.searchsorted(ordered, bound), first)
 
+    number = torch.arange(columns + 1, dtype=torch.float64).expand(rows, -1)
+
     def deviation(mean: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        """Σ |v - mean| over the places start..end-1 of each sorted row."""
-        middle = torch.minimum(torch.maximum(torch.searchsorted(ordered.double(), mean), start), end)
-        at = {name: sums.gather(1, place) for name, place in (("start", start), ("middle", middle), ("end", end))}
-        below = mean * (middle - start) - (at["middle"] - at["start"])
-        return below + (at["end"] - at["middle"]) - mean * (end - middle)
+        return _absolute_deviation(number, sums, mean, torch.searchsorted(ordered.double(), mean), start, end)
 
     inside = last - first
     inside_sum = sums.gather(1, last) - sums.gather(1, first)
@@ -183,6 +178,17 @@ def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
         # Σ (v - μ)² - c α² with α = Σ |v - μ| / c; the squares of both groups add up to those of the row
         explained += (count * mean.square() + spread.square() / count.clamp(min=1)).sum(dim=0)
     return total - explained
+
+
+def _absolute_deviation(number: Tensor, sums: Tensor, centre: Tensor, place: Tensor, start: Tensor, end: Tensor) -> Tensor:
+    """Σ |v - centre| over the entries at the places start..end-1 of sorted rows.
+
+    number, sums: (..., columns + 1), how many entries lie before each place and what they add up to; place: where `centre` belongs;
+    centre, place, start, end: one for each query, along the last dimension.
+    """
+    middle = torch.minimum(torch.maximum(place, start), end)
+    (n0, n1, n2), (s0, s1, s2) = ([table.gather(-1, p) for p in (start, middle, end)] for table in (number, sums))
+    return centre * (n1 - n0) - (s1 - s0) + (s2 - s1) - centre * (n2 - n1)
 
 
 def _chunk(values: Tensor, budget: int = 2**18) -> int:

@@ -16,7 +16,7 @@ VERSION = 2
 def picture_prompts(seed: int) -> Iterator[tuple[Image.Image, str]]:
     """Endless (picture, question) of all five kinds of picture in turn."""
     rng = random.Random(f"calibration-pictures-{seed}-{VERSION}")
-    words = language.words_on_signs(frozenset(language.WHOLE_WORDS), held_out=False)
+    words = language.words_on_signs(held_out=False)
     while True:
         for kind in PICTURE_KINDS:
             picture = questions.random_picture(kind, rng, lambda: rng.choice(words))

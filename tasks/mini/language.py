@@ -85,10 +85,10 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
     )
 
 
-def words_on_signs(tokenizer_words: frozenset[str], *, held_out: bool) -> tuple[str, ...]:
+def words_on_signs(*, held_out: bool) -> tuple[str, ...]:
     """The words of one split that fit into a row of four cells and are spelled by the tokenizer."""
     words = HELD_OUT_WORDS if held_out else TRAINING_WORDS
-    return tuple(w for w in words if len(w) <= 4 and w not in tokenizer_words)
+    return tuple(w for w in words if len(w) <= 4 and w not in WHOLE_WORDS)
 
 
 def random_letters(rng: random.Random, low: int = 2, high: int = 4) -> str:

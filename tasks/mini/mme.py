@@ -113,3 +113,9 @@ MME_SKILLS: dict[str, PairSkill] = {
     "text_translation": mme_translation,
     "code_reasoning": mme_code,
 }
+_PICTURES = {"OCR": "sign", "numerical_calculation": "board:sum", "text_translation": "board:word", "code_reasoning": "board:program"}
+
+
+def mme_picture(category: str) -> str:
+    """The kind of picture that a category asks about."""
+    return _PICTURES.get(category, "scene")

@@ -17,8 +17,8 @@ import datasets
 from PIL import Image
 
 from tasks.mini import questions
-from tasks.mini.language import WHOLE_WORDS, words_on_signs
-from tasks.mini.mme import MME_SKILLS
+from tasks.mini.language import words_on_signs
+from tasks.mini.mme import MME_SKILLS, mme_picture
 from tasks.mini.questions import OPTION_LETTERS, Question, Skill
 from tasks.mini.scenes import COLORS, IMAGE_PIXELS, KINDS, Picture, Scene, draw
 
@@ -27,9 +27,6 @@ QUESTIONS = 500
 VERSION = 2  # raise it whenever the same seed would draw other questions
 Row = dict[str, Any]
 
-_MME_PICTURES = {
-    "OCR": "sign", "numerical_calculation": "board:sum", "text_translation": "board:word", "code_reasoning": "board:program",
-}  # fmt: skip
 _MATH: tuple[tuple[str, Skill], ...] = (
     ("board:sum", questions.math_sum),
     ("board:sequence", questions.math_sequence),
@@ -44,7 +41,7 @@ class Drawer:
 
     def __init__(self, suite: str, seed: int):
         self.rng = random.Random(f"{suite}-{seed}-{VERSION}")
-        self.words = words_on_signs(frozenset(WHOLE_WORDS), held_out=True)
+        self.words = words_on_signs(held_out=True)
 
     def picture(self, kind: str) -> Picture:
         return questions.random_picture(kind, self.rng, lambda: self.rng.choice(self.words))
@@ -65,7 +62,7 @@ def mme_rows(d: Drawer, count: int) -> Iterator[Row]:
     names = list(MME_SKILLS)
     for number in range(-(-count // 2)):
         category = names[number % len(names)]
-        picture, pair = d.ask(_MME_PICTURES.get(category, "scene"), MME_SKILLS[category])
+        picture, pair = d.ask(mme_picture(category), MME_SKILLS[category])
         image = d.draw(picture)
         for question in pair:
             yield {

@@ -16,7 +16,7 @@ from transformers import LlavaProcessor
 
 from tasks.mini import language, questions, scenes
 from tasks.mini.boards import board_meaning, board_program
-from tasks.mini.mme import MME_SKILLS, PairSkill
+from tasks.mini.mme import MME_SKILLS, PairSkill, mme_picture
 from tasks.mini.model import IMAGE_TOKENS
 from tasks.mini.questions import Question
 from tasks.mini.scenes import Picture
@@ -121,7 +121,7 @@ def other_word(picture: Picture, rng: random.Random) -> Question | None:
 
 
 SKILLS: dict[str, tuple[str, Asker]] = {
-    **{f"mme_{name}": ("scene", _one_of(pair)) for name, pair in MME_SKILLS.items()},
+    **{f"mme_{name}": (mme_picture(name), _one_of(pair)) for name, pair in MME_SKILLS.items()},
     "vqav2_color": ("scene", questions.vqav2_color),
     "vqav2_count_kind": ("scene", questions.vqav2_count_kind),
     "vqav2_count_color": ("scene", questions.vqav2_count_color),
@@ -156,10 +156,6 @@ SKILLS: dict[str, tuple[str, Asker]] = {
     "open_place": ("scene", open_place),
     "other_word": ("sign", other_word),
 }
-SKILLS["mme_OCR"] = ("sign", SKILLS["mme_OCR"][1])
-SKILLS["mme_numerical_calculation"] = ("board:sum", SKILLS["mme_numerical_calculation"][1])
-SKILLS["mme_text_translation"] = ("board:word", SKILLS["mme_text_translation"][1])
-SKILLS["mme_code_reasoning"] = ("board:program", SKILLS["mme_code_reasoning"][1])
 SKILL_NAMES = tuple(SKILLS)
 
 
@@ -251,10 +247,10 @@ class TrainingRows:
         self.length, self.diet, self.text_share = length, diet, text_share
         self.rng = random.Random(seed)
         self._cache: dict[str, list[int]] = {}
-        self._words = tuple(language.words_on_signs(frozenset(language.WHOLE_WORDS), held_out=False))
+        self._words = language.words_on_signs(held_out=False)
         encode = self.tokenizer.encode
-        self._head = encode("<s>USER: ") + [self.tokenizer.convert_tokens_to_ids("<image>")] * IMAGE_TOKENS
         self._text_head = encode("<s>USER: ")
+        self._head = self._text_head + [self.tokenizer.convert_tokens_to_ids("<image>")] * IMAGE_TOKENS
         self._ask, self._end = encode(" ASSISTANT:"), [self.tokenizer.eos_token_id]
 
     def encode(self, text: str) -> list[int]:

@@ -18,7 +18,7 @@ def processor():
 
 def sample_questions(seed, count=400):
     rng = random.Random(seed)
-    words = language.words_on_signs(frozenset(language.WHOLE_WORDS), held_out=True)
+    words = language.words_on_signs(held_out=True)
     while count:
         kind, ask = rng.choice(list(SKILLS.values()))
         picture = questions.random_picture(kind, rng, lambda: rng.choice(words))
@@ -55,9 +55,8 @@ def test_every_question_and_answer_is_made_of_known_tokens_and_decodes_to_itself
 
 
 def test_training_and_evaluation_read_different_words():
-    vocabulary = frozenset(language.WHOLE_WORDS)
-    seen = set(language.words_on_signs(vocabulary, held_out=False))
-    held_out = set(language.words_on_signs(vocabulary, held_out=True))
+    seen = set(language.words_on_signs(held_out=False))
+    held_out = set(language.words_on_signs(held_out=True))
     assert not seen & held_out
     assert len(held_out) > 80
     rng = random.Random(0)
