@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import tempfile
 import time
@@ -11,65 +12,43 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.bench_plain import plain_billm, plain_gptq, plain_search
 from harness.evaluate import evaluate_suite, load_suites, mini_data
 from harness.lmms_model import LuqModel
 from harness.models import load_model
 from harness.store import Store
-from luq.quantizers.billm import SPLIT_QUANTILES, binarize, search_salient_columns, search_split
+from luq.quantizers import GPTQ, BiLLM
+from luq.quantizers.billm_search import search_salient_columns, search_split
+from luq.types import LayerStats, Quantizer
 
-REPEATS = 5
+Plain = Callable[[Tensor, Tensor], Tensor]
+SHARED = 3  # linears with a common input: q, k and v
 
 
-def paired_ratio(plain: Callable[[], object], ours: Callable[[], object], repeats: int = REPEATS) -> tuple[float, float, float]:
-    """(median, smallest, largest) of seconds of `plain` over seconds of `ours`, pair by pair, after one warm-up of each."""
+def paired_ratio(plain: Callable[[], object], ours: Callable[[], object], repeats: int) -> tuple[float, float, float]:
+    """(median, smallest, largest) of seconds of `plain` over seconds of `ours`, pair by pair, after one warm-up of `ours`."""
+    ours()
     ratios = []
-    for number in range(repeats + 1):
+    for _ in range(repeats):
         seconds = []
         for run in (plain, ours):
             began = time.perf_counter()
             run()
+            if torch.cuda.is_available():
+                torch.cuda.synchronize()
             seconds.append(time.perf_counter() - began)
-        if number:
-            ratios.append(seconds[0] / seconds[1])
+        ratios.append(seconds[0] / seconds[1])
     return statistics.median(ratios), min(ratios), max(ratios)
 
 
-def _rebuilt(values: Tensor, mask: Tensor, order: int) -> Tensor:
-    """`order` binarizations of the masked entries, written out as the published algorithm does."""
-    total = torch.zeros_like(values)
-    for _ in range(order):
-        mean, scale, signs = binarize(values - total, mask)
-        total = total + torch.where(mask, mean + torch.where(signs, scale, -scale), 0.0)
-    return total
+def _tell(what: str, ratio: tuple[float, float, float], note: str = "") -> None:
+    print(f"{what}: {ratio[0]:.1f} ({ratio[1]:.1f} to {ratio[2]:.1f}){note}", flush=True)
 
 
-def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
-    """BiLLM's two searches, one candidate at a time: (salient columns, sparse group)."""
-    order = torch.argsort(saliency.abs().sum(dim=0), descending=True, stable=True)
-    best, salient = float("inf"), torch.zeros(saliency.shape[1], dtype=torch.bool)
-    for count in range(1, min(50, saliency.shape[1])):
-        chosen = torch.zeros_like(salient)
-        chosen[order[:count]] = True
-        mask = chosen.expand_as(saliency)
-        error = float((saliency - _rebuilt(saliency, mask, 2) - _rebuilt(saliency, ~mask, 2)).square().mean())
-        if error < best:
-            best, salient = error, chosen
-    magnitude = torch.where(salient, 0.0, saliency.abs())
-    thresholds = torch.quantile(magnitude.double(), torch.tensor(SPLIT_QUANTILES, dtype=torch.float64)).float()
-    best, sparse = float("inf"), torch.zeros_like(magnitude, dtype=torch.bool)
-    for threshold in thresholds:
-        high = (magnitude >= threshold) & ~salient
-        low = ~high & ~salient
-        error = float((torch.where(salient, 0.0, saliency) - _rebuilt(saliency, high, 1) - _rebuilt(saliency, low, 1)).square().mean())
-        if error < best:
-            best, sparse = error, high
-    return salient, sparse
-
-
-def bench_billm() -> None:
-    for rows in (256, 2048):
+def bench_searches(repeats: int, device: str) -> None:
+    for rows in (2048, 4096):
         torch.manual_seed(0)
-        saliency = torch.distributions.StudentT(4.0).sample((rows, 128)).square()
+        saliency = torch.distributions.StudentT(4.0).sample((rows, 128)).square().to(device)
 
         def batched(saliency: Tensor = saliency) -> tuple[Tensor, Tensor]:
             salient = search_salient_columns(saliency, 50)
@@ -77,11 +56,51 @@ def bench_billm() -> None:
 
         plain, ours = plain_search(saliency), batched()
         same = torch.equal(plain[0], ours[0]) and float((plain[1] != ours[1]).float().mean()) < 1e-3
-        ratio, low, high = paired_ratio(lambda s=saliency: plain_search(s), batched)  # type: ignore[misc]
-        print(f"BiLLM's searches on {rows} x 128: plain loop / batched = {ratio:.1f} ({low:.1f} to {high:.1f}), same result: {same}")
+        ratio = paired_ratio(lambda s=saliency: plain_search(s), batched, repeats)  # type: ignore[misc]
+        _tell(f"BiLLM's searches on {rows} x 128, one candidate at a time / order statistics", ratio, f", same result: {same}")
 
 
-def bench_batches() -> None:
+def layer(size: int, device: str) -> tuple[Tensor, Tensor]:
+    """(weight, Hessian), (size, size) each: heavy-tailed weights, inputs whose spectrum falls as in real activations."""
+    torch.manual_seed(0)
+    weight = torch.distributions.StudentT(6.0).sample((size, size)) * 0.02
+    inputs = torch.randn(2 * size, size) * torch.arange(1, size + 1) ** -0.35 @ torch.linalg.qr(torch.randn(size, size))[0]
+    return weight.to(device), (inputs.T @ inputs / len(inputs)).to(device)
+
+
+def bench_layers(repeats: int, device: str, sizes: tuple[int, ...]) -> None:
+    """Whole quantizations of linears with a common input, factor and packing included on our side, where the plain loop has no packing."""
+    # Scales in single precision, as in the published code: half precision would send BiLLM's later blocks another way.
+    methods: tuple[tuple[str, Quantizer, Plain], ...] = (
+        ("GPTQ-4", GPTQ(4), lambda w, h: plain_gptq(w, h, 4)),
+        ("BiLLM", BiLLM(scale_dtype="float32"), plain_billm),
+    )
+    for size in sizes:
+        for name, method, plain in methods:
+            _bench_layer(name, method, plain, *layer(size, device), repeats)
+
+
+def _bench_layer(name: str, method: Quantizer, plain: Plain, weight: Tensor, hessian: Tensor, repeats: int) -> None:
+    def ours(count: int) -> None:
+        stats = LayerStats(hessian, 1)
+        for _ in range(count):
+            method(weight, stats)
+
+    def theirs(count: int) -> None:
+        for _ in range(count):
+            plain(weight, hessian)
+
+    found, wanted = method(weight, LayerStats(hessian, 1)).dequantize().to(weight.device), plain(weight, hessian)
+    errors = [float((((q - weight) @ hessian) * (q - weight)).sum()) for q in (found, wanted)]
+    apart = float(((found - wanted).abs() > 1e-3 * weight.std()).float().mean())
+    size = len(weight)
+    note = f"; {apart:.2%} of weights differ, output error {errors[0] / errors[1] - 1:+.2%}"
+    _tell(f"{name} on {size} x {size}, plain loop / ours", paired_ratio(lambda: theirs(1), lambda: ours(1), repeats), note)
+    ratio = paired_ratio(lambda: theirs(SHARED), lambda: ours(SHARED), repeats)
+    _tell(f"{name} on {SHARED} x {size} x {size} with a common input, plain loop / ours", ratio)
+
+
+def bench_batches(repeats: int) -> None:
     loaded = load_model("mini", "mini", "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -92,11 +111,16 @@ def bench_batches() -> None:
             lm = LuqModel(loaded=loaded, batch_size=size)
             evaluate_suite(store, lm, suite, variant=str(next(runs)), limit=64, max_error_share=0.0)
 
-        ratio, low, high = paired_ratio(lambda: ask(1), lambda: ask(64), repeats=3)
-    print(f"64 questions of GQA: one at a time / in batches of 64 = {ratio:.1f} ({low:.1f} to {high:.1f})")
+        _tell("64 questions of GQA, one at a time / in batches of 64", paired_ratio(lambda: ask(1), lambda: ask(64), repeats))
 
 
 if __name__ == "__main__":
-    print(f"{torch.get_num_threads()} threads; ratios of seconds, median (range) of pairs in one run")
-    bench_billm()
-    bench_batches()
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--repeats", type=int, default=3, help="pairs of runs behind each ratio")
+    parser.add_argument("--sizes", type=int, nargs="+", default=[2048, 4096], help="of the square layers")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    options = parser.parse_args()
+    print(f"{options.device}, {torch.get_num_threads()} threads; ratios of seconds, median (range) of {options.repeats} pairs in one run")
+    bench_searches(options.repeats, options.device)
+    bench_layers(options.repeats, options.device, tuple(options.sizes))
+    bench_batches(options.repeats)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from luq.bank import BlockWeights
+from luq.blocks import BlockWeights
 
 LENGTH = 24  # hexadecimal digits: 96 bits
 
@@ -35,8 +35,9 @@ def of_tensors(tensors: Mapping[str, Tensor]) -> str:
 
 
 def of_block(weights: BlockWeights) -> str:
-    """Digest of what a block stores: formats, headers and packed tensors."""
-    return of_value({name: [w.format, w.header(), of_tensors(w.tensors())] for name, w in weights.items()})
+    """Digest of what a block stores: formats, headers, packed tensors and changed parameters."""
+    linears = {name: [w.format, w.header(), of_tensors(w.tensors())] for name, w in weights.linears.items()}
+    return of_value([linears, of_tensors(weights.changed)])
 
 
 def of_file(path: Path) -> str:

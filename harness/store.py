@@ -19,9 +19,6 @@ from torch import Tensor
 
 from harness import digest
 from harness.errors import StoreError
-from luq.bank import BlockWeights
-from luq.quantizers import describe_quantizer, rebuild_weight
-from luq.types import Event, LayerStats, QuantizationError, Quantizer
 
 Schema = TypeVar("Schema", bound=BaseModel)
 MANIFEST = "manifest.json"
@@ -158,64 +155,6 @@ def _sync(path: Path) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
-
-
-class StoredBank:
-    """The bank's entries of one model and one calibration, as store entries."""
-
-    def __init__(self, store: Store, origin: str):
-        self.store, self.origin = store, origin
-
-    def key(self, block: int, quantizer: Quantizer) -> str:
-        # What needs no statistics does not depend on the calibration; its origin is the model alone.
-        origin = self.origin if quantizer.needs_stats else self.origin.split("/")[0]
-        return digest.of_value({"origin": origin, "block": block, "quantizer": describe_quantizer(quantizer)})
-
-    def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None:
-        key = self.key(block, quantizer)
-        found = self.store.load_tensors("bank", key)
-        if found is None:
-            return None
-        tensors, meta = found
-        try:
-            return {name: _unpack(name, entry, tensors) for name, entry in meta["linears"].items()}
-        except (QuantizationError, KeyError, TypeError) as error:
-            self.store.set_aside("bank", key, str(error))
-            return None
-
-    def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
-        tensors = {f"{name}.{part}": tensor for name, w in weights.items() for part, tensor in w.tensors().items()}
-        linears = {
-            name: {"format": w.format, "header": w.header(), "events": [[e.kind, e.detail] for e in w.events]}
-            for name, w in weights.items()
-        }
-        meta = {"block": block, "quantizer": describe_quantizer(quantizer), "linears": linears}
-        self.store.save_tensors("bank", self.key(block, quantizer), tensors, meta)
-
-
-def _unpack(name: str, entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    parts = {key.removeprefix(f"{name}."): tensor for key, tensor in tensors.items() if key.startswith(f"{name}.")}
-    return rebuild_weight(entry["format"], entry["header"], parts, tuple(Event(*event) for event in entry["events"]))
-
-
-def save_stats(store: Store, key: str, stats: Mapping[str, LayerStats]) -> None:
-    """Statistics of one block; linears with a common input share one stored Hessian."""
-    tensors: dict[str, Tensor] = {}
-    linears: dict[str, dict[str, Any]] = {}
-    names: dict[int, str] = {}
-    for name, layer in stats.items():
-        owner = names.setdefault(id(layer.hessian), name)
-        tensors.setdefault(owner, layer.hessian)
-        linears[name] = {"hessian": owner, "tokens": layer.tokens, "inputs": layer.inputs}
-    store.save_tensors("stats", key, tensors, {"linears": linears})
-
-
-def load_stats(store: Store, key: str) -> dict[str, LayerStats] | None:
-    found = store.load_tensors("stats", key)
-    if found is None:
-        return None
-    tensors, meta = found
-    return {name: LayerStats(tensors[e["hessian"]], e["tokens"], e["inputs"]) for name, e in meta["linears"].items()}
 
 
 class AnswerLog:

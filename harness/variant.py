@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -15,11 +15,13 @@ from harness.calibration_data import calibration_digest, collect
 from harness.errors import ConfigError
 from harness.models import LoadedModel
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
-from harness.store import Store, StoredBank, load_stats, save_stats
+from harness.store import Store
+from harness.stored_bank import StoredBank, load_stats, save_stats
 from luq.allocation.orders import block_order
 from luq.allocation.select import ranked_prefix
-from luq.bank import Bank, BlockWeights
-from luq.calibration.capture import capture_blocks
+from luq.bank import Bank
+from luq.blocks import BlockWeights
+from luq.calibration.capture import BlockCapture, capture_blocks
 from luq.calibration.entropy import entropy_over_seeds
 from luq.families import block_linears
 from luq.quantizers import build_quantizer
@@ -48,12 +50,13 @@ class Workbench:
     def __init__(self, loaded: LoadedModel, calibration: CalibrationConfig, entropy: EntropyConfig, store: Store):
         self.loaded, self.calibration, self.entropy_config, self.store = loaded, calibration, entropy, store
         self.origin = calibration_digest(loaded, calibration)
-        self.bank = Bank(loaded.blocks, loaded.family, self.stats, StoredBank(store, self.origin))
+        self.bank = Bank(loaded.blocks, loaded.family, self.stats, StoredBank(store, self.origin), self.captures)
 
     def stats(self, block: int) -> Mapping[str, LayerStats]:
         found = load_stats(self.store, self._stats_key(block))
         if found is None:
-            self._capture(with_entropy=False)
+            for _ in self.captures():
+                pass
             found = load_stats(self.store, self._stats_key(block))
         assert found is not None, "statistics were just written"
         return found
@@ -64,7 +67,7 @@ class Workbench:
         key = digest.of_value([self.origin, self.entropy_config.clusters, self.entropy_config.seeds])
         path = self.store.path("entropy", key) / "entropy.json"
         if not path.exists():
-            values = self._capture(with_entropy=True)
+            values = [self._block_entropy(capture) for capture in self.captures()]
             record = {"mean": [m for m, _ in values], "sd": [s for _, s in values], "clusters": self.entropy_config.clusters}
             with self.store.creating("entropy", key) as folder:
                 (folder / "entropy.json").write_text(json.dumps(record, allow_nan=False))
@@ -73,23 +76,25 @@ class Workbench:
     def _stats_key(self, block: int) -> str:
         return digest.of_value([self.origin, "block", block])
 
-    def _capture(self, *, with_entropy: bool) -> list[tuple[float, float]]:
-        """One pass over the calibration data: missing statistics are stored; entropies by block are returned if asked for."""
+    def captures(self) -> Iterator[BlockCapture]:
+        """One pass over the calibration data; statistics that are missing in the store are stored on the way."""
         data = collect(self.loaded, self.calibration)
         logger.info(
             f"calibration: {data.tokens} tokens in {len(data.sequences)} sequences, {data.image_text_tokens} of image-text samples, "
             f"{data.image_token_share:.1%} image tokens"
         )
-        config, values = self.entropy_config, []
         for capture in capture_blocks(self.loaded.model, self.loaded.family, data.sequences):
             if not self.store.has("stats", self._stats_key(capture.index)):
                 save_stats(self.store, self._stats_key(capture.index), capture.stats)
-            if with_entropy:
-                tokens = np.concatenate([state.float().cpu().numpy() for state in capture.outputs])
-                if len(tokens) < config.clusters:
-                    raise ConfigError(f"entropy.clusters={config.clusters} needs as many calibration tokens, there are {len(tokens)}")
-                values.append(entropy_over_seeds(tokens, config.clusters, config.seeds))
-        return values
+            yield capture
+
+    def _block_entropy(self, capture: BlockCapture) -> tuple[float, float]:
+        """(mean, standard deviation over seeds) in bits."""
+        config = self.entropy_config
+        tokens = np.concatenate([state.float().cpu().numpy() for state in capture.outputs])
+        if len(tokens) < config.clusters:
+            raise ConfigError(f"entropy.clusters={config.clusters} needs as many calibration tokens, there are {len(tokens)}")
+        return entropy_over_seeds(tokens, config.clusters, config.seeds)
 
     def variant(self, method: MethodConfig) -> Variant:
         """Quantize what is missing and put the plan's blocks together. Raises ConfigError for a method or k that cannot be."""
@@ -126,7 +131,7 @@ def _measured(loaded: LoadedModel, weights: Mapping[int, BlockWeights], order: t
         for name, linear in block_linears(block, loaded.family).items():
             numel = linear.weight.numel()
             count += numel
-            packed = weights[index][name] if index in weights else None
+            packed = weights[index].linears[name] if index in weights else None
             paper += numel * (16.0 if packed is None else packed.paper_bits)
             size += numel * 2 if packed is None else stored_bytes(packed)
             if packed is not None:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from luq.bank import BlockWeights
+from luq.blocks import BlockWeights
 from luq.families import Family, block_linears, decoder_blocks
 from luq.types import QuantizationError
 
@@ -16,20 +16,23 @@ from luq.types import QuantizationError
 @contextmanager
 def applied(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]) -> Iterator[None]:
     """Inside the context the model computes with the dequantized weights, in its own dtype; afterwards it is bit for bit what it was."""
-    originals: list[tuple[nn.Linear, Tensor]] = []
+    originals: list[tuple[Tensor, Tensor]] = []
+
+    def put(parameter: Tensor, value: Tensor, label: str) -> None:
+        if value.shape != parameter.shape:
+            raise QuantizationError(f"{label}: the bank has {tuple(value.shape)}, the model {tuple(parameter.shape)}")
+        originals.append((parameter, parameter.data))
+        parameter.data = value.to(device=parameter.device, dtype=parameter.dtype)
+
     blocks = decoder_blocks(model, family)
     try:
         for index, entry in weights.items():
             for name, linear in block_linears(blocks[index], family).items():
-                value = entry[name].dequantize()
-                if value.shape != linear.weight.shape:
-                    raise QuantizationError(
-                        f"block {index} {name}: the bank has {tuple(value.shape)}, the model {tuple(linear.weight.shape)}"
-                    )
-                originals.append((linear, linear.weight.data))
-                linear.weight.data = value.to(device=linear.weight.device, dtype=linear.weight.dtype)
+                put(linear.weight, entry.linears[name].dequantize(), f"block {index} {name}")
+            for name, value in entry.changed.items():
+                put(blocks[index].get_parameter(name), value, f"block {index} {name}")
         yield
     finally:
         with torch.no_grad():
-            for linear, original in reversed(originals):
-                linear.weight.data = original
+            for parameter, original in reversed(originals):
+                parameter.data = original

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
 from torch import nn
 
+from luq.blocks import BlockInput, BlockWeights, needs_inputs
+from luq.calibration.capture import BlockCapture
 from luq.families import Family, block_linears
 from luq.types import LayerStats, Plan, QuantizationError, QuantizedWeight, Quantizer
 
-BlockWeights = dict[str, QuantizedWeight]
 StatsSource = Callable[[int], Mapping[str, LayerStats]]
+CaptureSource = Callable[[], Iterator[BlockCapture]]
 
 
 class BankStorage(Protocol):
@@ -21,33 +23,62 @@ class BankStorage(Protocol):
     def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None: ...
 
 
-def quantize_block(block: nn.Module, family: Family, quantizer: Quantizer, stats: Mapping[str, LayerStats], label: str) -> BlockWeights:
-    """Every linear of one block. Raises QuantizationError that names the linear."""
-    weights: BlockWeights = {}
+def quantize_block(
+    block: nn.Module, family: Family, quantizer: Quantizer, stats: Mapping[str, LayerStats], label: str, inputs: Sequence[BlockInput] = ()
+) -> BlockWeights:
+    """Every linear of one block, from its statistics or, for methods that need them, its inputs. Raises QuantizationError that names the
+    linear."""
+    if needs_inputs(quantizer):
+        try:
+            found: BlockWeights = quantizer.quantize_block(block, family, inputs)  # type: ignore[attr-defined]
+        except QuantizationError as error:
+            raise QuantizationError(f"{label} {error}") from error
+        return found
+    weights: dict[str, QuantizedWeight] = {}
     for name, linear in block_linears(block, family).items():
         try:
             weights[name] = quantizer(linear.weight.detach(), stats.get(name))
         except QuantizationError as error:
             raise QuantizationError(f"{label} {name}: {error}") from error
-    return weights
+    return BlockWeights(weights)
 
 
 class Bank:
-    """Entries of one model and one calibration. stats(block): its statistics from full-precision inputs; asked only if one is missing."""
+    """Entries of one model and one calibration.
 
-    def __init__(self, blocks: nn.ModuleList, family: Family, stats: StatsSource, storage: BankStorage):
-        self.blocks, self.family, self.stats, self.storage = blocks, family, stats, storage
+    stats(block): its statistics from full-precision inputs. captures(): a pass over the blocks with those inputs. Each is asked only if an
+    entry is missing that needs it.
+    """
 
-    def weights(self, block: int, quantizer: Quantizer) -> BlockWeights:
-        found = self.storage.load(block, quantizer)
-        if found is None:
-            stats = self.stats(block) if quantizer.needs_stats else {}
-            found = quantize_block(self.blocks[block], self.family, quantizer, stats, f"block {block}")
-            self.storage.save(block, quantizer, found)
-        return found
+    def __init__(self, blocks: nn.ModuleList, family: Family, stats: StatsSource, storage: BankStorage, captures: CaptureSource):
+        self.blocks, self.family, self.stats, self.storage, self.captures = blocks, family, stats, storage, captures
 
     def plan_weights(self, plan: Plan) -> dict[int, BlockWeights]:
         """The entries of every block that the plan quantizes."""
         if len(plan.blocks) != len(self.blocks):
             raise QuantizationError(f"the plan has {len(plan.blocks)} blocks, the model {len(self.blocks)}")
-        return {i: self.weights(i, plan.methods[name]) for i, name in enumerate(plan.blocks) if name != "none"}
+        wanted = {i: plan.methods[name] for i, name in enumerate(plan.blocks) if name != "none"}
+        found = {i: self.storage.load(i, quantizer) for i, quantizer in wanted.items()}
+        missing = {i: wanted[i] for i, entry in found.items() if entry is None}
+        made = self._from_inputs({i: q for i, q in missing.items() if needs_inputs(q)})
+        for i, quantizer in missing.items():
+            if i not in made:
+                stats = self.stats(i) if quantizer.needs_stats else {}
+                made[i] = self._keep(i, quantizer, quantize_block(self.blocks[i], self.family, quantizer, stats, f"block {i}"))
+        return {i: made[i] if entry is None else entry for i, entry in found.items()}
+
+    def _from_inputs(self, missing: Mapping[int, Quantizer]) -> dict[int, BlockWeights]:
+        """Entries of methods that need a block's inputs, made as these stream by."""
+        made: dict[int, BlockWeights] = {}
+        for capture in self.captures() if missing else ():
+            i = capture.index
+            if i in missing:
+                weights = quantize_block(self.blocks[i], self.family, missing[i], {}, f"block {i}", capture.inputs)
+                made[i] = self._keep(i, missing[i], weights)
+            if len(made) == len(missing):
+                break
+        return made
+
+    def _keep(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> BlockWeights:
+        self.storage.save(block, quantizer, weights)
+        return weights

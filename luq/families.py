@@ -18,10 +18,30 @@ _LLAMA_LINEARS = (
 
 
 @dataclass(frozen=True)
+class ScaleGroup:
+    """AWQ's unit: `linears` with a common input get their columns scaled, the norm or linear `previous` that makes this input takes the
+    inverse, and the output of `inspected` tells what rounding then costs."""
+
+    previous: str
+    linears: tuple[str, ...]
+    inspected: str
+
+
+_LLAMA_SCALES = (
+    ScaleGroup("input_layernorm", ("self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj"), "self_attn"),
+    ScaleGroup("self_attn.v_proj", ("self_attn.o_proj",), "self_attn.o_proj"),
+    ScaleGroup("post_attention_layernorm", ("mlp.gate_proj", "mlp.up_proj"), "mlp"),
+    ScaleGroup("mlp.up_proj", ("mlp.down_proj",), "mlp.down_proj"),
+)
+_LLAMA_UNCLIPPED = ("self_attn.q_proj", "self_attn.k_proj")
+
+
+@dataclass(frozen=True)
 class Family:
     """name: lmms-eval's prompts are chosen by it. text: dotted path of the language model; blocks: of its decoder blocks, a ModuleList.
 
-    shared_inputs: linears of a block, grouped by common input. Everything else (embeddings, norms, head, vision tower, projector) stays
+    shared_inputs: linears of a block, grouped by common input. scale_groups: where AWQ may move scales; unclipped: linears whose weights it
+    does not clip, because their product matters. Everything else (embeddings, norms, head, vision tower, projector) stays
     in full precision.
     """
 
@@ -29,6 +49,8 @@ class Family:
     text: str
     blocks: str
     shared_inputs: tuple[tuple[str, ...], ...] = _LLAMA_LINEARS
+    scale_groups: tuple[ScaleGroup, ...] = _LLAMA_SCALES
+    unclipped: tuple[str, ...] = _LLAMA_UNCLIPPED
 
     @property
     def linears(self) -> tuple[str, ...]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -14,17 +14,51 @@ class QuantizationError(RuntimeError):
     """A layer cannot be quantized, captured or rebuilt. The message names the layer, the cause and what to do."""
 
 
+class OptionError(QuantizationError, ValueError):
+    """A quantizer cannot have this option."""
+
+
+@dataclass(frozen=True)
+class Factor:
+    """upper: (in, in) float32 triangular U with (H + λI)⁻¹ = UᵀU. damping: λ as a share of the mean diagonal, as it was really needed."""
+
+    upper: Tensor
+    damping: float
+
+
+class FactorStorage(Protocol):
+    """Where the factors of one Hessian are kept. load returns None for one that is absent."""
+
+    def load(self, name: str) -> Factor | None: ...
+    def save(self, name: str, factor: Factor) -> None: ...
+
+
+class FactorMemory:
+    """Factors of one Hessian in memory."""
+
+    def __init__(self) -> None:
+        self.factors: dict[str, Factor] = {}
+
+    def load(self, name: str) -> Factor | None:
+        return self.factors.get(name)
+
+    def save(self, name: str, factor: Factor) -> None:
+        self.factors[name] = factor
+
+
 @dataclass(frozen=True)
 class LayerStats:
     """What calibration knows about one linear layer.
 
     hessian: (in, in) float32, the mean over tokens of x xᵀ. tokens: how many are behind it. inputs: "fp" when every earlier layer ran in
-    full precision; only such statistics do not depend on the plan.
+    full precision; only such statistics do not depend on the plan. factors: of the Hessian, computed once: linears with a common
+    input share one object, and so do all methods that work on it.
     """
 
     hessian: Tensor
     tokens: int
     inputs: str = "fp"
+    factors: FactorStorage = field(default_factory=FactorMemory, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
@@ -69,8 +103,17 @@ class Quantizer(Protocol):
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> QuantizedWeight: ...
 
 
+def on_device(weight: QuantizedWeight, device: torch.device) -> QuantizedWeight:
+    """The same packed weight with its tensors on `device`."""
+    moved = {name: tensor.to(device) for name, tensor in weight.tensors().items()}
+    return replace(weight, **moved)  # type: ignore[type-var]
+
+
 def stored_bytes(weight: QuantizedWeight) -> int:
-    """Bytes of every tensor that is kept."""
+    """Bytes of every tensor that is kept; for a weight that another library packed, what that library needs."""
+    declared = getattr(weight, "declared_bytes", None)
+    if declared is not None:
+        return int(declared)
     return sum(t.numel() * t.element_size() for t in weight.tensors().values())
 
 

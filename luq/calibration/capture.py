@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from luq.blocks import BlockInput, run_block
 from luq.calibration.hessian import HessianSum
 from luq.families import Family, block_linears, decoder_blocks
 from luq.types import LayerStats, QuantizationError
@@ -20,10 +21,12 @@ class _Reached(Exception):
 
 @dataclass(frozen=True)
 class BlockCapture:
-    """index: of the block. stats: by linear name. outputs: residual stream after the block, one (tokens, hidden) tensor a sequence."""
+    """index: of the block. stats: by linear name. inputs: what each sequence gives the block. outputs: residual stream after the block, one
+    (tokens, hidden) tensor a sequence."""
 
     index: int
     stats: dict[str, LayerStats]
+    inputs: list[BlockInput]
     outputs: list[Tensor]
 
 
@@ -31,37 +34,37 @@ class BlockCapture:
 def capture_blocks(model: nn.Module, family: Family, sequences: Sequence[Mapping[str, Tensor]]) -> Iterator[BlockCapture]:
     """Yield what calibration learns about each block, from full-precision inputs.
 
-    sequences: keyword arguments of the model's forward, one unpadded sequence each (batch of 1). Memory holds one residual stream per
-    sequence and the Hessians of one block. Raises QuantizationError for no sequences, NaN activations (naming block and sequence) and
+    sequences: keyword arguments of the model's forward, one unpadded sequence each (batch of 1). Memory holds a block's residual streams
+    before and behind it and its Hessians. Raises QuantizationError for no sequences, NaN activations (naming block and sequence) and
     linears that were never reached.
     """
     if not sequences:
         raise QuantizationError("calibration got no sequences; check the calibration source and its number of tokens")
-    inputs = [_first_block_inputs(model, family, sequence) for sequence in sequences]
-    hidden = [state for state, _ in inputs]
+    inputs = [_first_block_input(model, family, sequence) for sequence in sequences]
     for index, block in enumerate(decoder_blocks(model, family)):
+        outputs: list[Tensor] = []
         sums, handles = _watch(block, family)
         try:
-            for number, (state, (_, context)) in enumerate(zip(hidden, inputs, strict=True)):
-                result = block(state, **context)
-                hidden[number] = result[0] if isinstance(result, tuple) else result
-                if not bool(torch.isfinite(hidden[number]).all()):
+            for number, given in enumerate(inputs):
+                outputs.append(run_block(block, given))
+                if not bool(torch.isfinite(outputs[-1]).all()):
                     raise QuantizationError(f"block {index} gives NaN or infinite activations on calibration sequence {number}")
         finally:
             for handle in handles:
                 handle.remove()
         shared = [(group, total.stats(f"block {index} {group[0]}")) for group, total in sums]
         stats = {name: layer for group, layer in shared for name in group}
-        yield BlockCapture(index, stats, [state[0] for state in hidden])
+        yield BlockCapture(index, stats, inputs, [state[0] for state in outputs])
+        inputs = [BlockInput(state, given.context) for state, given in zip(outputs, inputs, strict=True)]
 
 
-def _first_block_inputs(model: nn.Module, family: Family, sequence: Mapping[str, Tensor]) -> tuple[Tensor, dict[str, Any]]:
-    """Residual stream and keyword arguments that the first decoder block receives for one sequence."""
-    seen: list[tuple[Tensor, dict[str, Any]]] = []
+def _first_block_input(model: nn.Module, family: Family, sequence: Mapping[str, Tensor]) -> BlockInput:
+    """What the first decoder block receives for one sequence."""
+    seen: list[BlockInput] = []
 
     def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = args[0] if args else kwargs.pop("hidden_states")
-        seen.append((state, {**kwargs, "past_key_values": None, "use_cache": False}))
+        seen.append(BlockInput(state, {**kwargs, "past_key_values": None, "use_cache": False}))
         raise _Reached
 
     handle = decoder_blocks(model, family)[0].register_forward_pre_hook(stop, with_kwargs=True)

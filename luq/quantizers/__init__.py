@@ -11,17 +11,21 @@ from typing import Any
 
 from torch import Tensor
 
+from luq.quantizers.awq import AWQ
 from luq.quantizers.billm import BiLLM, BinaryWeight
 from luq.quantizers.gptq import GPTQ
 from luq.quantizers.grids import GridWeight
+from luq.quantizers.keep import DenseWeight, Keep
 from luq.quantizers.pbllm import PBLLM, PartialWeight
 from luq.quantizers.rtn import RTN
 from luq.quantizers.sage import SAGE, GroupedWeight
-from luq.types import Event, QuantizationError, QuantizedWeight, Quantizer
+from luq.types import Event, OptionError, QuantizationError, QuantizedWeight, Quantizer
+
+__all__ = ["AWQ", "GPTQ", "PBLLM", "RTN", "SAGE", "BiLLM", "Keep", "build_quantizer", "describe_quantizer", "rebuild_weight"]
 
 GROUP = "luq.quantizers"
-QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (RTN, GPTQ, BiLLM, PBLLM, SAGE)}
-FORMATS: dict[str, type] = {cls.format: cls for cls in (GridWeight, BinaryWeight, PartialWeight, GroupedWeight)}
+QUANTIZERS: dict[str, type] = {cls.method: cls for cls in (Keep, RTN, GPTQ, AWQ, BiLLM, PBLLM, SAGE)}
+FORMATS: dict[str, type] = {cls.format: cls for cls in (DenseWeight, GridWeight, BinaryWeight, PartialWeight, GroupedWeight)}
 
 
 @functools.cache
@@ -42,15 +46,15 @@ def installed_quantizers() -> dict[str, type]:
 
 
 def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
-    """The quantizer of that name with those fields. Raises ValueError that lists what exists."""
+    """The quantizer of that name with those fields. Raises OptionError that lists what exists."""
     known_methods = QUANTIZERS if method in QUANTIZERS else {**QUANTIZERS, **installed_quantizers()}
     if method not in known_methods:
-        raise ValueError(f"unknown quantizer {method!r}; choose one of {', '.join(sorted(known_methods))}")
+        raise OptionError(f"unknown quantizer {method!r}; choose one of {', '.join(sorted(known_methods))}")
     cls = known_methods[method]
     known = {f.name: f for f in dataclasses.fields(cls)}
     unknown = sorted(set(options) - set(known))
     if unknown:
-        raise ValueError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(known)}")
+        raise OptionError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(known)}")
     built: Quantizer = cls(**options)
     return built
 

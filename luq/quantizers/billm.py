@@ -9,12 +9,12 @@ import torch
 from torch import Tensor
 
 from luq.packing import pack_bits, unpack_bits
+from luq.quantizers.billm_search import search_salient_columns, search_split
 from luq.quantizers.column_sweep import inverse_factor, prepare, sweep_blocks
-from luq.quantizers.grids import SCALE_DTYPES
-from luq.types import Event, LayerStats, QuantizationError
+from luq.quantizers.grids import SCALE_DTYPES, check_scale_dtype
+from luq.types import Event, LayerStats, OptionError, QuantizationError
 
 GROUPS = 4  # concentrated, sparse, salient first order, salient second order
-SPLIT_QUANTILES = tuple(q / 100 for q in range(10, 91))
 
 
 @dataclass(frozen=True)
@@ -34,18 +34,19 @@ class BiLLM:
     scale_dtype: str = "float16"
 
     def __post_init__(self) -> None:
+        check_scale_dtype(self.method, self.scale_dtype)
         if self.variant not in ("code", "fixed"):
-            raise ValueError(f"billm: variant must be code or fixed, not {self.variant!r}")
+            raise OptionError(f"billm: variant must be code or fixed, not {self.variant!r}")
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> BinaryWeight:
-        weight, hessian, dead = prepare(weight, stats, self.method)
+        weight, stats, dead = prepare(weight, stats, self.method)
         weight[:, dead] = 0
-        factor, events = inverse_factor(hessian, self.damping)
+        factor, events = inverse_factor(stats, self.damping)
         dtype = SCALE_DTYPES[self.scale_dtype]
         parts: list[_Block] = []
 
         def quantize(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:
-            chunk = current[:, start : start + upper.shape[0]]
+            chunk = current[:, start : start + upper.shape[0]].contiguous()
             diagonal = upper.diagonal()
             saliency = chunk.square() / diagonal.square()
             salient = search_salient_columns(saliency, self.salient_limit)
@@ -69,131 +70,6 @@ def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     mean = torch.where(mask, values, 0.0).sum(dim=-1, keepdim=True) / count
     centred = torch.where(mask, values - mean, 0.0)
     return mean, centred.abs().sum(dim=-1, keepdim=True) / count, centred >= 0
-
-
-def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
-    """(columns,) bool: the first i columns by total saliency, i the first minimum over 1..limit-1 of the error on the saliency.
-
-    saliency: (rows, columns). Both parts are binarized to second order, as in the released code.
-    """
-    order = torch.argsort(saliency.abs().sum(dim=0), descending=True, stable=True)
-    counts = torch.arange(1, min(limit, saliency.shape[1]))
-    best = int(counts[torch.argmin(column_errors(saliency[:, order], counts))])
-    return torch.argsort(order) < best
-
-
-def column_errors(values: Tensor, counts: Tensor) -> Tensor:
-    """Squared error, summed over rows, of binarizing the first i columns and the others apart, each to second order, for every i in
-    `counts`: (counts,) float64. values: (rows, columns), the most salient column first. Computed from prefix sums over sorted rows."""
-    columns = values.shape[1]
-    ordered, ranks = values.double().sort(dim=1)
-    squares = values.double().square().cumsum(dim=1)
-    whole = torch.zeros(len(values), columns + 1, dtype=torch.float64)
-    torch.cumsum(ordered, dim=1, out=whole[:, 1:])
-    places = torch.arange(columns + 1, dtype=torch.float64)
-    errors = []
-    for chunk in counts.split(_chunk(values)):
-        chosen = (ranks < chunk[:, None, None]).double()
-        number, sums = (torch.zeros(len(chunk), *whole.shape, dtype=torch.float64) for _ in range(2))
-        torch.cumsum(chosen, dim=2, out=number[..., 1:])
-        torch.cumsum(chosen * ordered, dim=2, out=sums[..., 1:])
-        inside = squares[:, chunk - 1].T[..., None]
-        error = _second_order_error(ordered, number, sums, inside)
-        error += _second_order_error(ordered, places - number, whole - sums, squares[:, -1:] - inside)
-        errors.append(error.sum(dim=(1, 2)))
-    return torch.cat(errors)
-
-
-def _second_order_error(ordered: Tensor, number: Tensor, sums: Tensor, squares: Tensor) -> Tensor:
-    """Error of binarizing a part of every row twice: (candidates, rows, 1).
-
-    ordered: (rows, columns), sorted; number, sums: (candidates, rows, columns + 1), how many of the part's entries lie before each place
-    and what they add up to; squares: (candidates, rows, 1), the part's sum of squares.
-    """
-    count, total = number[..., -1:], sums[..., -1:]
-    divisor = count.clamp(min=1)
-    nowhere = torch.zeros(count.shape, dtype=torch.long)
-    everywhere = torch.full_like(nowhere, ordered.shape[-1])
-
-    def place_of(centre: Tensor) -> Tensor:
-        return torch.searchsorted(ordered, centre[..., 0].T.contiguous()).T[..., None]
-
-    def deviation(centre: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        return _absolute_deviation(number, sums, centre, place_of(centre), start, end)
-
-    mean = total / divisor
-    scale = deviation(mean, nowhere, everywhere) / divisor
-    # Entries below the mean became mean - scale, the others mean + scale; what is left of each is binarized again around its own mean.
-    turn = place_of(mean)
-    below = number.gather(2, turn)
-    rest = -scale * (count - 2 * below) / divisor
-    second = (deviation(mean - scale + rest, nowhere, turn) + deviation(mean + scale + rest, turn, everywhere)) / divisor
-    return squares - count * (mean.square() + scale.square() + rest.square() + second.square())
-
-
-def search_split(target: Tensor, salient: Tensor) -> Tensor:
-    """(rows, columns) bool: entries of the sparse group, |target| >= p, with p the quantile of least binarization error.
-
-    target: (rows, columns), the saliency or the weight; salient: (columns,) bool, excluded from both groups but, as in the released
-    code, counted as zeros by the quantiles.
-    """
-    magnitude = torch.where(salient, 0.0, target.abs())
-    ordered = magnitude.reshape(-1).sort().values
-    places = torch.tensor(SPLIT_QUANTILES, dtype=torch.float64) * (ordered.numel() - 1)
-    low = places.floor().long()
-    thresholds = torch.lerp(ordered[low].double(), ordered[(low + 1).clamp(max=ordered.numel() - 1)].double(), places - low).float()
-    best = thresholds[torch.argmin(split_errors(target[:, ~salient], thresholds))]
-    return (magnitude >= best) & ~salient
-
-
-def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
-    """Squared error, summed over rows, of binarizing |v| < p and |v| >= p apart, for every threshold p: (thresholds,) float64.
-
-    values: (rows, columns). In a sorted row the first group is one run of places and the second what lies outside it, so that counts,
-    sums and absolute deviations come from prefix sums: nothing is done once for each weight and threshold.
-    """
-    rows, columns = values.shape
-    ordered = values.sort(dim=1).values
-    sums = torch.zeros(rows, columns + 1, dtype=torch.float64)
-    torch.cumsum(ordered, dim=1, dtype=torch.float64, out=sums[:, 1:])
-    bound = thresholds.to(ordered).expand(rows, -1).contiguous()
-    first = torch.searchsorted(ordered, -bound, right=True)
-    last = torch.maximum(torch.searchsorted(ordered, bound), first)
-
-    number = torch.arange(columns + 1, dtype=torch.float64).expand(rows, -1)
-
-    def deviation(mean: Tensor, start: Tensor, end: Tensor) -> Tensor:
-        return _absolute_deviation(number, sums, mean, torch.searchsorted(ordered.double(), mean), start, end)
-
-    inside = last - first
-    inside_sum = sums.gather(1, last) - sums.gather(1, first)
-    nowhere, everywhere = torch.zeros_like(first), torch.full_like(first, columns)
-    total = values.double().square().sum()
-    explained = torch.zeros(len(thresholds), dtype=torch.float64)
-    for count, group_sum, outside in ((inside, inside_sum, False), (columns - inside, sums[:, -1:] - inside_sum, True)):
-        mean = group_sum / count.clamp(min=1)
-        spread = deviation(mean, first, last)
-        if outside:
-            spread = deviation(mean, nowhere, everywhere) - spread
-        # Σ (v - μ)² - c α² with α = Σ |v - μ| / c; the squares of both groups add up to those of the row
-        explained += (count * mean.square() + spread.square() / count.clamp(min=1)).sum(dim=0)
-    return total - explained
-
-
-def _absolute_deviation(number: Tensor, sums: Tensor, centre: Tensor, place: Tensor, start: Tensor, end: Tensor) -> Tensor:
-    """Σ |v - centre| over the entries at the places start..end-1 of sorted rows.
-
-    number, sums: (..., columns + 1), how many entries lie before each place and what they add up to; place: where `centre` belongs;
-    centre, place, start, end: one for each query, along the last dimension.
-    """
-    middle = torch.minimum(torch.maximum(place, start), end)
-    (n0, n1, n2), (s0, s1, s2) = ([table.gather(-1, p) for p in (start, middle, end)] for table in (number, sums))
-    return centre * (n1 - n0) - (s1 - s0) + (s2 - s1) - centre * (n2 - n1)
-
-
-def _chunk(values: Tensor, budget: int = 2**18) -> int:
-    """How many candidates are tried in one tensor operation: about what stays in a core's cache."""
-    return max(1, budget // values.numel())
 
 
 @dataclass(frozen=True)

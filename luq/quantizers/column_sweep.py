@@ -7,18 +7,22 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from luq.types import Event, LayerStats, QuantizationError, require_finite
+from luq.types import Event, Factor, LayerStats, QuantizationError, require_finite
 
 BlockQuantizer = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
-ColumnQuantizer = Callable[[Tensor, Tensor, int], Tensor]
+ColumnQuantizer = Callable[[Tensor, Tensor, int, Tensor], None]
 MAX_ESCALATIONS = 3
+# Columns between two updates of the block they lie in: few enough for the rank-one updates to stay in the cache.
+SUBBLOCK = 16
+LEAF = 128
 
 
-def prepare(weight: Tensor, stats: LayerStats | None, method: str) -> tuple[Tensor, Tensor, Tensor]:
-    """Checked copies: weight (out, in) float32, Hessian (in, in) float64, dead columns (in,) bool.
+def prepare(weight: Tensor, stats: LayerStats | None, method: str) -> tuple[Tensor, LayerStats, Tensor]:
+    """Checked arguments: a copy of the weight (out, in) float32, its statistics, and its dead columns (in,) bool.
 
     The weights of a column whose input is always zero cannot matter and are to be set to zero (GPTQ's rule).
     """
+    require_matrix(weight, method)
     if stats is None:
         raise QuantizationError(f"{method} needs calibration statistics and got none; run the calibration first")
     if stats.tokens <= 0:
@@ -27,22 +31,51 @@ def prepare(weight: Tensor, stats: LayerStats | None, method: str) -> tuple[Tens
         raise QuantizationError(
             f"{method}: the Hessian is {tuple(stats.hessian.shape)}, but the weight is {tuple(weight.shape)}: both need the same inputs"
         )
-    require_finite(weight, f"{method}: the weight")
     require_finite(stats.hessian, f"{method}: the Hessian")
-    hessian = stats.hessian.double().clone()
-    dead = hessian.diagonal() == 0
+    dead = stats.hessian.diagonal() == 0
     if bool(dead.all()):
         raise QuantizationError(f"{method}: every input column is zero on the calibration data; were the hooks reached?")
-    return weight.float().clone(), hessian, dead
+    return weight.float().clone(), stats, dead.to(weight.device)
 
 
-def inverse_factor(hessian: Tensor, damping: float) -> tuple[Tensor, tuple[Event, ...]]:
+def require_matrix(weight: Tensor, method: str) -> None:
+    """Raise QuantizationError unless the weight is a finite matrix."""
+    if weight.ndim != 2 or weight.numel() == 0:
+        raise QuantizationError(
+            f"{method}: the weight has the shape {tuple(weight.shape)}; a linear layer has (out, in). Leave other modules as they are"
+        )
+    require_finite(weight, f"{method}: the weight")
+
+
+def activation_order(hessian: Tensor) -> Tensor:
+    """(in,): columns by descending H_jj, taken before damping; ties by index (GPTQ's act-order)."""
+    return torch.argsort(hessian.diagonal(), descending=True, stable=True)
+
+
+def inverse_factor(stats: LayerStats, damping: float, *, act_order: bool = False) -> tuple[Tensor, tuple[Event, ...]]:
     """Upper triangular U with (H + λI)⁻¹ = UᵀU and λ = damping · mean(diag H): (in, in) float32, and what had to be done to get it.
 
-    Dead columns (H_jj = 0) count as zeros in the mean and then get the mean themselves: the published code gives them 1, so that λ depends
-    on the Hessian's scale; here it does not, and where H is large the two agree.
-    Where H + λI is not positive definite, λ is multiplied by ten, at most three times; each escalation is an event.
+    With act_order for the columns in `activation_order`. Computed once for each Hessian and kept in `stats.factors`. Dead columns
+    (H_jj = 0) count as zeros in the mean and then get the mean themselves: the published code gives them 1, so that λ depends on the
+    Hessian's scale; here it does not, and where H is large the two agree. Where H + λI is not positive definite, λ is multiplied by ten,
+    at most three times; an escalation is an event.
     """
+    name = f"{damping:g}{'-act-order' if act_order else ''}"
+    factor = stats.factors.load(name)
+    if factor is None:
+        hessian = stats.hessian.double()
+        if act_order:
+            order = activation_order(hessian)
+            hessian = hessian[order][:, order]
+        factor = _factorize(hessian, damping)
+        stats.factors.save(name, factor)
+    raised = Event("damping", f"raised from {damping:g} to {factor.damping:g} of the mean diagonal")
+    return factor.upper, (raised,) if factor.damping > damping else ()
+
+
+def _factorize(hessian: Tensor, damping: float) -> Factor:
+    """hessian: (in, in) float64. With J reversing the columns and L Lᵀ = J H J, the factor is the inverse of J L J: one Cholesky factor
+    and the inverse of a triangle, where the published code inverts the whole matrix."""
     mean = hessian.diagonal().mean()
     hessian = hessian.clone()
     hessian.diagonal()[hessian.diagonal() == 0] = mean
@@ -50,45 +83,63 @@ def inverse_factor(hessian: Tensor, damping: float) -> tuple[Tensor, tuple[Event
         share = damping * 10**attempt
         damped = hessian.clone()
         damped.diagonal().add_(share * mean)
-        lower, failed = torch.linalg.cholesky_ex(damped)
+        lower, failed = torch.linalg.cholesky_ex(damped.flip(0, 1))
         if int(failed) == 0:
-            upper, failed = torch.linalg.cholesky_ex(torch.cholesky_inverse(lower), upper=True)
-        if int(failed) == 0 and bool(torch.isfinite(upper).all()):
-            events = () if attempt == 0 else (Event("damping", f"raised from {damping:g} to {share:g} of the mean diagonal"),)
-            return upper.float(), events
+            upper = _inverse_of_upper(lower.flip(0, 1)).float()
+            if bool(torch.isfinite(upper).all()):
+                return Factor(upper, share)
     raise QuantizationError(
         f"the Hessian is not positive definite even with {share:g} of its mean diagonal added; use more calibration tokens or damping"
     )
+
+
+def _inverse_of_upper(matrix: Tensor) -> Tensor:
+    """Inverse of an upper triangular matrix, by halves: almost all of the work is matrix products."""
+    size = len(matrix)
+    if size <= LEAF:
+        solved: Tensor = torch.linalg.solve_triangular(matrix, torch.eye(size, dtype=matrix.dtype, device=matrix.device), upper=True)
+        return solved
+    half = size // 2
+    first, second = _inverse_of_upper(matrix[:half, :half]), _inverse_of_upper(matrix[half:, half:])
+    inverse = torch.zeros_like(matrix)
+    inverse[:half, :half], inverse[half:, half:] = first, second
+    inverse[:half, half:] = -(first @ matrix[:half, half:]) @ second
+    return inverse
 
 
 def sweep_blocks(weight: Tensor, factor: Tensor, block: int, quantize: BlockQuantizer) -> Tensor:
     """Quantize `block` columns at a time and push each block's error to the columns on its right: W[:, rest] -= E U[block, rest].
 
     quantize(W, U_bb, start) sees the whole current weight (out, in), the block's part of U and the block's first column, and returns the
-    block's values and its error E, both (out, width). Returns the quantized weight (out, in) float32.
+    block's values and its error E, both (out, width). Returns the quantized weight (out, in) float32. Inside, columns are contiguous.
     """
-    weight = weight.clone()
-    result = torch.empty_like(weight)
-    for start in range(0, weight.shape[1], block):
-        end = min(start + block, weight.shape[1])
-        values, error = quantize(weight, factor[start:end, start:end], start)
-        result[:, start:end] = values
-        weight[:, end:] -= error @ factor[start:end, end:]
-    return result
+    current = weight.T.contiguous()
+    factor = factor.to(weight.device)
+    result = torch.empty_like(current)
+    for start in range(0, len(current), block):
+        end = min(start + block, len(current))
+        values, error = quantize(current.T, factor[start:end, start:end], start)
+        result[start:end] = values.T
+        current[end:].addmm_(factor[start:end, end:].T, error.T, alpha=-1)
+    swept: Tensor = result.T
+    return swept
 
 
 def column_by_column(quantize: ColumnQuantizer) -> BlockQuantizer:
     """A block quantizer that pushes every column's error to the columns on its right inside the block as well: e = (w - q) / U_ii,
-    w_j -= e U_ij (GPTQ). quantize(W, column (out, 1), place) sees the current whole weight and returns the column's value (out, 1)."""
+    w_j -= e U_ij (GPTQ). quantize(W, column, place, value) sees the current whole weight and writes the column's value, both (out,)."""
 
     def quantize_block(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:
-        working = current[:, start : start + upper.shape[0]].clone()
+        working = current.T[start : start + len(upper)].clone()
         values, errors = torch.empty_like(working), torch.empty_like(working)
-        for i in range(upper.shape[0]):
-            column = working[:, i : i + 1]
-            values[:, i : i + 1] = quantize(current, column, start + i)
-            errors[:, i : i + 1] = (column - values[:, i : i + 1]) / upper[i, i]
-            working[:, i:] -= errors[:, i : i + 1] * upper[i, i:]
-        return values, errors
+        diagonal = upper.diagonal().tolist()
+        for first in range(0, len(upper), SUBBLOCK):
+            last = min(first + SUBBLOCK, len(upper))
+            for i in range(first, last):
+                quantize(current, working[i], start + i, values[i])
+                torch.sub(working[i], values[i], out=errors[i]).div_(diagonal[i])
+                working[i + 1 : last].addr_(upper[i, i + 1 : last], errors[i], alpha=-1)
+            working[last:].addmm_(upper[first:last, last:].T, errors[first:last], alpha=-1)
+        return values.T, errors.T
 
     return quantize_block

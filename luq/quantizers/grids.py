@@ -9,9 +9,24 @@ import torch
 from torch import Tensor
 
 from luq.packing import pack_bits, unpack_bits
-from luq.types import Event, QuantizationError
+from luq.types import Event, OptionError, QuantizationError
 
+ROUNDER = 1.5 * 2**23
 SCALE_DTYPES: dict[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
+
+
+def check_grid_options(method: str, bits: int, group: int, scale_dtype: str) -> None:
+    """Raise ValueError for a grid that no format can hold."""
+    if not 2 <= bits <= 8:
+        raise OptionError(f"{method}: bits is {bits}; choose 2 to 8")
+    if group != -1 and group < 1:
+        raise OptionError(f"{method}: group is {group}; give a number of columns, or -1 for the whole row")
+    check_scale_dtype(method, scale_dtype)
+
+
+def check_scale_dtype(method: str, scale_dtype: str) -> None:
+    if scale_dtype not in SCALE_DTYPES:
+        raise OptionError(f"{method}: scale_dtype is {scale_dtype!r}; choose one of {', '.join(SCALE_DTYPES)}")
 
 
 @dataclass(frozen=True)
@@ -22,11 +37,17 @@ class Grid:
     zero: Tensor
     top: int
 
-    def codes(self, weight: Tensor) -> Tensor:
-        return torch.clamp(torch.round(weight / self.scale) + self.zero, 0, self.top)
+    def codes(self, weight: Tensor, out: Tensor | None = None) -> Tensor:
+        # Adding and subtracting 1.5 · 2²³ rounds to even, as torch.round does, without waking a second thread for a single column; beyond
+        # 2²² steps it is inexact, but there codes are cut to the grid's ends anyway.
+        return torch.div(weight, self.scale, out=out).add_(ROUNDER).sub_(ROUNDER).add_(self.zero).clamp_(0, self.top)
 
-    def value(self, codes: Tensor) -> Tensor:
-        return self.scale * (codes - self.zero)
+    def value(self, codes: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.sub(codes, self.zero, out=out).mul_(self.scale)
+
+    def for_columns(self) -> Grid:
+        """The same grid for single columns: scale and zero (rows,)."""
+        return Grid(self.scale[:, 0], self.zero[:, 0], self.top)
 
 
 def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.dtype) -> Grid:
@@ -106,7 +127,7 @@ class GridWeight:
         groups = self.scale.shape[1]
         codes = unpack_bits(self.codes, self.bits, out * inner).reshape(out, inner).float()
         if self.group_index is None:
-            index = torch.arange(inner) // self.group
+            index = torch.arange(inner, device=self.scale.device) // self.group
         else:
             index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
         scale = self.scale.float()

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from luq.packing import pack_bits, unpack_bits
 from luq.quantizers.column_sweep import column_by_column, inverse_factor, prepare, sweep_blocks
-from luq.quantizers.grids import SCALE_DTYPES, Grid, fit_grid
-from luq.types import Event, LayerStats
+from luq.quantizers.grids import SCALE_DTYPES, Grid, check_scale_dtype, fit_grid
+from luq.types import Event, LayerStats, OptionError
 
 HIGH_BITS = 8
 
@@ -32,32 +32,34 @@ class PBLLM:
     scale_dtype: str = "float16"
 
     def __post_init__(self) -> None:
+        check_scale_dtype(self.method, self.scale_dtype)
         if not 0 < self.salient < 1:
-            raise ValueError(f"pbllm: salient is {self.salient}; it is a share of the weights, above 0 and below 1")
+            raise OptionError(f"pbllm: salient is {self.salient}; it is a share of the weights, above 0 and below 1")
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> PartialWeight:
         original = weight.float()
-        weight, hessian, dead = prepare(weight, stats, self.method)
+        weight, stats, dead = prepare(weight, stats, self.method)
         dtype = SCALE_DTYPES[self.scale_dtype]
         grid = fit_grid(original, HIGH_BITS, symmetric=False, scale_dtype=dtype)
         weight[:, dead] = 0
-        factor, events = inverse_factor(hessian, self.damping)
-        saliency = weight.square() / factor.diagonal().square()
+        factor, events = inverse_factor(stats, self.damping)
+        saliency = weight.square() / factor.diagonal().to(weight.device).square()
         threshold = saliency.reshape(-1).sort().values[int(saliency.numel() * (1 - self.salient))]
         low = saliency <= threshold
         binary = torch.where(low, weight, 0.0)
         mean = binary.mean(dim=1, keepdim=True).to(dtype).float()
         scale = (binary - mean).abs().mean(dim=1, keepdim=True).to(dtype).float()
-        signs, codes = torch.zeros_like(low), torch.zeros_like(weight)
+        signs, codes = (t.new_zeros(t.shape[::-1]) for t in (low, weight))
+        row_mean, row_scale, row_grid, low_columns = mean[:, 0], scale[:, 0], grid.for_columns(), low.T.contiguous()
 
-        def quantize(_current: Tensor, column: Tensor, place: int) -> Tensor:
-            span = slice(place, place + 1)
-            signs[:, span] = column - mean >= 0
-            codes[:, span] = grid.codes(column)
-            return torch.where(low[:, span], mean + torch.where(signs[:, span], scale, -scale), grid.value(codes[:, span]))
+        def quantize(_current: Tensor, column: Tensor, place: int, value: Tensor) -> None:
+            signs[place] = column - row_mean >= 0
+            row_grid.codes(column, out=codes[place])
+            binary = row_mean + torch.where(signs[place], row_scale, -row_scale)
+            torch.where(low_columns[place], binary, row_grid.value(codes[place]), out=value)
 
         sweep_blocks(weight, factor, self.block, column_by_column(quantize))
-        return PartialWeight.pack(low, signs, codes, mean, scale, grid, dtype=dtype, events=events)
+        return PartialWeight.pack(low, signs.T, codes.to(torch.uint8).T, mean, scale, grid, dtype=dtype, events=events)
 
 
 @dataclass(frozen=True)
@@ -111,7 +113,7 @@ class PartialWeight:
         low = unpack_bits(self.low, 1, out * inner).reshape(out, inner).bool()
         salient = out * inner - int(low.sum())
         scale, mean = self.scale.float(), self.mean.float()
-        signs, codes = torch.zeros_like(low), torch.zeros(out, inner)
+        signs, codes = torch.zeros_like(low), torch.zeros_like(low, dtype=torch.float32)
         signs[low] = unpack_bits(self.signs, 1, out * inner - salient).bool()
         codes[~low] = unpack_bits(self.codes, HIGH_BITS, salient).float()
         return torch.where(low, mean + torch.where(signs, scale, -scale), self.step.float() * (codes - self.zero.float()))

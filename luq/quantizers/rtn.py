@@ -8,8 +8,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from luq.quantizers.grids import SCALE_DTYPES, GridWeight, fit_grid
-from luq.types import LayerStats, require_finite
+from luq.quantizers.column_sweep import require_matrix
+from luq.quantizers.grids import SCALE_DTYPES, GridWeight, check_grid_options, fit_grid
+from luq.types import LayerStats
 
 
 @dataclass(frozen=True)
@@ -23,8 +24,11 @@ class RTN:
     symmetric: bool = False
     scale_dtype: str = "float16"
 
+    def __post_init__(self) -> None:
+        check_grid_options(self.method, self.bits, self.group, self.scale_dtype)
+
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
-        require_finite(weight, "the weight")
+        require_matrix(weight, self.method)
         weight = weight.float()
         group = weight.shape[1] if self.group == -1 else self.group
         dtype = SCALE_DTYPES[self.scale_dtype]

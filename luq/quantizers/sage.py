@@ -5,7 +5,7 @@ Weights far from the mean keep a few bits with one scale a row; the others are a
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,8 +20,9 @@ from sklearn.neighbors import NearestNeighbors
 from torch import Tensor
 
 from luq.packing import pack_bits, unpack_bits
-from luq.quantizers.grids import SCALE_DTYPES
-from luq.types import Event, LayerStats, QuantizationError, require_finite
+from luq.quantizers.column_sweep import column_by_column, inverse_factor, prepare, require_matrix, sweep_blocks
+from luq.quantizers.grids import SCALE_DTYPES, check_scale_dtype
+from luq.types import Event, LayerStats, OptionError, QuantizationError
 
 Floats = NDArray[np.float64]
 NEIGHBOURS, LLOYD_STEPS = 10, 10
@@ -33,11 +34,12 @@ class SAGE:
 
     groups: number of magnitude groups; 0 takes the number of best silhouette up to 2**(lut_bits - 1). salient_bits: of salient weights.
     salient_low, salient_high: bounds of their share, found by Brent's method at least relative error + bit_penalty · claimed bits (the
-    paper names no such term; without one the largest share always wins). sample: magnitudes that are clustered. Uses no calibration.
+    paper names no such term; without one the largest share always wins). sample: magnitudes that are clustered. saliency: how far a weight
+    lies from the mean of its `matrix` or of its `row`. feedback: once masks and scales are fixed, push each column's error to the columns
+    on its right as GPTQ does; only this uses calibration, and the paper has no such step.
     """
 
     method: ClassVar[str] = "sage"
-    needs_stats: ClassVar[bool] = False
     clustering: str = "spectral"
     groups: int = 0
     lut_bits: int = 4
@@ -46,22 +48,38 @@ class SAGE:
     salient_high: float = 0.05
     bit_penalty: float = 0.01
     sample: int = 2000
+    saliency: str = "matrix"
+    feedback: bool = False
+    block: int = 128
+    damping: float = 0.01
     scale_dtype: str = "float16"
 
     def __post_init__(self) -> None:
+        check_scale_dtype(self.method, self.scale_dtype)
         if self.clustering not in ("spectral", "kmeans"):
-            raise ValueError(f"sage: clustering must be spectral or kmeans, not {self.clustering!r}")
+            raise OptionError(f"sage: clustering must be spectral or kmeans, not {self.clustering!r}")
+        if self.saliency not in ("matrix", "row"):
+            raise OptionError(f"sage: saliency must be matrix or row, not {self.saliency!r}")
         if not 0 < self.salient_low <= self.salient_high < 1:
-            raise ValueError(f"sage: 0 < salient_low <= salient_high < 1 must hold; they are {self.salient_low} and {self.salient_high}")
+            raise OptionError(f"sage: 0 < salient_low <= salient_high < 1 must hold; they are {self.salient_low} and {self.salient_high}")
         if self.groups != 0 and not 2 <= self.groups <= 256:
-            raise ValueError(f"sage: groups is {self.groups}; give 2 to 256, or 0 for the best silhouette")
+            raise OptionError(f"sage: groups is {self.groups}; give 2 to 256, or 0 for the best silhouette")
+
+    @property
+    def needs_stats(self) -> bool:
+        return self.feedback
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GroupedWeight:
-        require_finite(weight, "the weight")
-        weight = weight.float()
+        require_matrix(weight, self.method)
+        events: tuple[Event, ...] = ()
+        weight, factor = weight.float(), None
+        if self.feedback:
+            weight, stats, dead = prepare(weight, stats, self.method)
+            weight[:, dead] = 0
+            factor, events = inverse_factor(stats, self.damping)
         if weight.shape[1] > 2**16:
             raise QuantizationError(f"sage: rows of {weight.shape[1]} weights are longer than its 16-bit column numbers reach")
-        distance = (weight - weight.mean()).abs()
+        distance = self._distance(weight)
         ranked = distance.reshape(-1).sort(descending=True).values
         seeds = self._centroids(weight.abs()[distance <= ranked[int(self.salient_high * ranked.numel())]])
 
@@ -69,24 +87,35 @@ class SAGE:
             return distance > ranked[max(1, round(share * ranked.numel()))]
 
         def cost(share: float) -> float:
-            packed = self._pack(weight, split(share), seeds)
-            error = (packed.dequantize() - weight).square().sum() / weight.square().sum().clamp(min=torch.finfo(torch.float32).tiny)
-            return float(error) + self.bit_penalty * (1 + share * (self.salient_bits - 1))
+            error = (self._fit(weight, split(share), seeds).values() - weight).square().sum()
+            relative = error / weight.square().sum().clamp(min=torch.finfo(torch.float32).tiny)
+            return float(relative) + self.bit_penalty * (1 + share * (self.salient_bits - 1))
 
         bounds = (self.salient_low, self.salient_high)
         share = float(minimize_scalar(cost, bounds=bounds, method="bounded", options={"xatol": 5e-4}).x)
-        return self._pack(weight, split(share), seeds)
+        fitted = self._fit(weight, split(share), seeds)
+        if factor is not None:
+            fitted = fitted.swept(weight, factor, self.block)
+        return GroupedWeight.pack(fitted, self.salient_bits, SCALE_DTYPES[self.scale_dtype], events)
 
-    def _pack(self, weight: Tensor, salient: Tensor, seeds: Tensor) -> GroupedWeight:
+    def _distance(self, weight: Tensor) -> Tensor:
+        """How salient each weight is: its distance from the mean, for rows in units of their standard deviation."""
+        if self.saliency == "matrix":
+            return (weight - weight.mean()).abs()
+        centred = weight - weight.mean(dim=1, keepdim=True)
+        return centred.abs() / centred.square().mean(dim=1, keepdim=True).sqrt().clamp(min=torch.finfo(torch.float32).tiny)
+
+    def _fit(self, weight: Tensor, salient: Tensor, seeds: Tensor) -> _Fit:
         dtype = SCALE_DTYPES[self.scale_dtype]
-        centroids, ids = _lloyd(weight.abs(), ~salient, seeds)
+        centroids, ids = _lloyd(weight.abs(), ~salient, seeds.to(weight.device))
         top = 2 ** (self.salient_bits - 1) - 1
         step = torch.where(salient, weight.abs(), 0.0).amax(dim=1, keepdim=True).clamp(min=1e-8) / top
         codes = torch.where(salient, torch.clamp(torch.round(weight / step), -top, top), 0.0)
         # One scale a row, refitted by least squares once the codes are fixed.
         squares = codes.square().sum(dim=1, keepdim=True)
         step = torch.where(squares > 0, (codes * weight).sum(dim=1, keepdim=True) / squares.clamp(min=1), step)
-        return GroupedWeight.pack(weight, salient, ids, centroids.to(dtype), codes + top, step.to(dtype), self.salient_bits)
+        step = step.to(dtype).float().clamp(min=torch.finfo(dtype).tiny)
+        return _Fit(weight >= 0, salient, ids, centroids.to(dtype).float(), codes, step, top)
 
     def _centroids(self, magnitudes: Tensor) -> Tensor:
         """(groups,) starting centroids of the inliers' magnitudes, ascending, from a fixed sample."""
@@ -133,6 +162,39 @@ def _lloyd(magnitudes: Tensor, inlier: Tensor, centroids: Tensor) -> tuple[Tenso
 
 
 @dataclass(frozen=True)
+class _Fit:
+    """A quantized weight before it is packed. signs, salient, ids, codes (-top..top): (out, in); centroids: (groups,); step: (out, 1), both
+    rounded to what is stored."""
+
+    signs: Tensor
+    salient: Tensor
+    ids: Tensor
+    centroids: Tensor
+    codes: Tensor
+    step: Tensor
+    top: int
+
+    def values(self) -> Tensor:
+        magnitudes = self.centroids[self.ids]
+        return torch.where(self.salient, self.codes * self.step, torch.where(self.signs, magnitudes, -magnitudes))
+
+    def swept(self, weight: Tensor, factor: Tensor, block: int) -> _Fit:
+        """The same masks, centroids and steps with codes, groups and signs chosen column by column under error feedback."""
+        signs, ids, codes = (t.new_empty(t.shape[::-1]) for t in (self.signs, self.ids, self.codes))
+        salient, step, middles = self.salient.T.contiguous(), self.step[:, 0], (self.centroids[1:] + self.centroids[:-1]) / 2
+
+        def quantize(_current: Tensor, column: Tensor, place: int, value: Tensor) -> None:
+            signs[place] = column >= 0
+            ids[place] = torch.bucketize(column.abs(), middles)
+            codes[place] = (column / step).round().clamp(-self.top, self.top)
+            magnitude = self.centroids[ids[place]]
+            torch.where(salient[place], codes[place] * step, torch.where(signs[place], magnitude, -magnitude), out=value)
+
+        sweep_blocks(weight, factor, block, column_by_column(quantize))
+        return replace(self, signs=signs.T, ids=ids.T, codes=torch.where(self.salient, codes.T, 0.0))
+
+
+@dataclass(frozen=True)
 class GroupedWeight:
     """signs: a bit for each inlier; ids: its group in ceil(log2 groups) bits; centroids: (groups,). counts: salient weights of each row,
     columns: where they are, 16 bits each; codes: packed; step: (out, 1).
@@ -152,23 +214,14 @@ class GroupedWeight:
     events: tuple[Event, ...] = ()
 
     @classmethod
-    def pack(cls, weight: Tensor, salient: Tensor, ids: Tensor, centroids: Tensor, codes: Tensor, step: Tensor, bits: int) -> GroupedWeight:
-        """weight, salient, ids, codes: (out, in)."""
-        out, inner = weight.shape
-        packed = pack_bits((weight >= 0)[~salient], 1), pack_bits(ids[~salient], _id_bits(len(centroids)))
+    def pack(cls, fit: _Fit, bits: int, dtype: torch.dtype, events: tuple[Event, ...] = ()) -> GroupedWeight:
+        out, inner = fit.signs.shape
+        salient = fit.salient
         counts, columns = salient.sum(dim=1).to(torch.int32).to(torch.uint16), salient.nonzero()[:, 1].to(torch.int32).to(torch.uint16)
-        return cls(
-            out,
-            inner,
-            bits,
-            packed[0],
-            packed[1],
-            centroids.cpu(),
-            counts.cpu(),
-            columns.cpu(),
-            pack_bits(codes[salient], bits),
-            step.cpu(),
-        )
+        signs, ids = pack_bits(fit.signs[~salient], 1), pack_bits(fit.ids[~salient], _id_bits(len(fit.centroids)))
+        codes = pack_bits((fit.codes + fit.top)[salient], bits)
+        parts = [part.cpu() for part in (signs, ids, fit.centroids.to(dtype), counts, columns, codes, fit.step.to(dtype))]
+        return cls(out, inner, bits, parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], events)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -207,13 +260,14 @@ class GroupedWeight:
     def dequantize(self) -> Tensor:
         """(out, in) float32."""
         out, inner = self.shape
-        rows = torch.repeat_interleave(torch.arange(out), self.counts.to(torch.int32).long())
-        salient = torch.zeros(out, inner, dtype=torch.bool)
+        device = self.signs.device
+        rows = torch.repeat_interleave(torch.arange(out, device=device), self.counts.to(torch.int32).long())
+        salient = torch.zeros(out, inner, dtype=torch.bool, device=device)
         salient[rows, self.columns.to(torch.int32).long()] = True
         signs = unpack_bits(self.signs, 1, self._inliers()).bool()
         magnitudes = self.centroids.float()[self._unpacked_ids().long()]
         codes = unpack_bits(self.codes, self.salient_bits, self.columns.numel()).float() - (2 ** (self.salient_bits - 1) - 1)
-        weight = torch.zeros(out, inner)
+        weight = torch.zeros(out, inner, device=device)
         weight[~salient] = torch.where(signs, magnitudes, -magnitudes)
         weight[salient] = codes * self.step.float()[rows, 0]
         return weight

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from harness import digest
+from luq.blocks import BlockWeights
 from luq.quantizers import RTN
 
 
@@ -28,6 +29,8 @@ def test_one_flipped_weight_bit_changes_the_digest_of_a_block():
     torch.manual_seed(0)
     weight = torch.randn(8, 128)
     first, second = RTN(4)(weight, None), RTN(4)(weight, None)
-    assert digest.of_block({"a": first}) == digest.of_block({"a": second})
+    assert digest.of_block(BlockWeights({"a": first})) == digest.of_block(BlockWeights({"a": second}))
     second.codes[0] ^= 1
-    assert digest.of_block({"a": first}) != digest.of_block({"a": second})
+    assert digest.of_block(BlockWeights({"a": first})) != digest.of_block(BlockWeights({"a": second}))
+    norm = {"norm.weight": torch.ones(8)}
+    assert digest.of_block(BlockWeights({"a": first}, norm)) != digest.of_block(BlockWeights({"a": first}))

@@ -10,10 +10,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
-from harness.store import TENSORS, AnswerLog, CorruptEntry, Store, StoredBank, load_stats, read_verified, save_stats
-from luq.quantizers import GPTQ, RTN, BiLLM
-from luq.types import LayerStats
-from tests.conftest import planted_layer, stats_of
+from harness.store import TENSORS, AnswerLog, CorruptEntry, Store, read_verified
 
 
 @pytest.fixture
@@ -119,36 +116,6 @@ for write in (file, tensors, answers):
     assert AnswerLog(store, "big").load() == {}
     assert store.load_tensors("bank", "key") is not None
     assert resource.getrlimit(resource.RLIMIT_FSIZE)[0] == resource.RLIM_INFINITY
-
-
-@pytest.mark.parametrize("quantizer", [RTN(4), RTN(3, symmetric=True), GPTQ(3, act_order=True), BiLLM()], ids=str)
-def test_bank_entries_come_back_as_they_were(store, quantizer):
-    weight, inputs = planted_layer(out=16, inner=256)
-    bank = StoredBank(store, "model/calibration")
-    made = {"a.b": quantizer(weight, stats_of(inputs))}
-    assert bank.load(0, quantizer) is None
-    bank.save(0, quantizer, made)
-    loaded = StoredBank(store, "model/calibration").load(0, quantizer)
-    assert torch.equal(loaded["a.b"].dequantize(), made["a.b"].dequantize())
-    assert loaded["a.b"].events == made["a.b"].events
-    assert bank.load(1, quantizer) is None
-
-
-def test_only_methods_with_statistics_depend_on_the_calibration(store):
-    first, second = StoredBank(store, "model/alpha0"), StoredBank(store, "model/alpha1")
-    assert first.key(0, RTN(4)) == second.key(0, RTN(4))
-    assert first.key(0, GPTQ(4)) != second.key(0, GPTQ(4))
-    assert first.key(0, GPTQ(4)) != first.key(0, GPTQ(4, damping=0.02))
-
-
-def test_shared_hessians_are_stored_once(store):
-    layer = LayerStats(torch.eye(64), 10)
-    save_stats(store, "k", {"q": layer, "k": layer, "o": LayerStats(torch.ones(64, 64), 10)})
-    tensors, _ = store.load_tensors("stats", "k")
-    assert len(tensors) == 2
-    loaded = load_stats(store, "k")
-    assert torch.equal(loaded["k"].hessian, layer.hessian)
-    assert loaded["o"].tokens == 10
 
 
 def test_answers_survive_and_empty_ones_count_as_answers(store):

@@ -4,11 +4,11 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 
-def tiny_llama(blocks: int = 2, seed: int = 0) -> LlamaForCausalLM:
+def tiny_llama(blocks: int = 2, seed: int = 0, key_value_heads: int = 2) -> LlamaForCausalLM:
     torch.manual_seed(seed)
     config = LlamaConfig(
-        vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=blocks, num_attention_heads=4, num_key_value_heads=2,
-        max_position_embeddings=64,
+        vocab_size=64, hidden_size=64, intermediate_size=128, num_hidden_layers=blocks, num_attention_heads=4,
+        num_key_value_heads=key_value_heads, max_position_embeddings=64,
     )  # fmt: skip
     return LlamaForCausalLM(config).eval().requires_grad_(False)
 

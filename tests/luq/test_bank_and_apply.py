@@ -4,6 +4,7 @@ import torch
 from luq.allocation.select import ranked_prefix
 from luq.apply import applied
 from luq.bank import Bank, quantize_block
+from luq.blocks import BlockWeights
 from luq.calibration.capture import capture_blocks
 from luq.families import FAMILIES
 from luq.quantizers import GPTQ, RTN, BiLLM
@@ -35,7 +36,7 @@ def model():
 @pytest.fixture
 def bank(model):
     captures = list(capture_blocks(model, FAMILY, token_sequences(6, 32)))
-    return Bank(model.model.layers, FAMILY, lambda block: captures[block].stats, Memory())
+    return Bank(model.model.layers, FAMILY, lambda block: captures[block].stats, Memory(), lambda: iter(captures))
 
 
 def logits(model):
@@ -55,14 +56,15 @@ def test_statistics_are_asked_only_where_a_method_needs_them(model):
     def refuse(block):
         raise AssertionError("asked")
 
-    Bank(model.model.layers, FAMILY, refuse, Memory()).weights(0, RTN(4))
+    bank = Bank(model.model.layers, FAMILY, refuse, Memory(), lambda: refuse(0))
+    bank.plan_weights(ranked_prefix((0, 1, 2), 0, None, RTN(4)))
 
 
 def test_inside_the_context_the_model_computes_with_the_plan_and_afterwards_it_is_what_it_was(model, bank):
     before, weight = logits(model), model.model.layers[1].mlp.up_proj.weight.clone()
     weights = bank.plan_weights(ranked_prefix((1, 0, 2), 1, BiLLM(), None))
     with applied(model, FAMILY, weights):
-        assert torch.equal(model.model.layers[1].mlp.up_proj.weight, weights[1]["mlp.up_proj"].dequantize())
+        assert torch.equal(model.model.layers[1].mlp.up_proj.weight, weights[1].linears["mlp.up_proj"].dequantize())
         assert torch.equal(model.model.layers[0].mlp.up_proj.weight, model.model.layers[0].mlp.up_proj.weight)
         assert not torch.equal(logits(model), before)
     assert torch.equal(model.model.layers[1].mlp.up_proj.weight, weight)
@@ -75,7 +77,8 @@ def test_an_exception_inside_or_while_entering_still_restores_the_model(model, b
     with pytest.raises(KeyError), applied(model, FAMILY, weights):
         raise KeyError
     assert torch.equal(logits(model), before)
-    weights[2] = {**weights[2], "mlp.down_proj": weights[2]["mlp.up_proj"]}
+    linears = weights[2].linears
+    weights[2] = BlockWeights({**linears, "mlp.down_proj": linears["mlp.up_proj"]})
     with pytest.raises(QuantizationError, match=r"block 2 mlp.down_proj: the bank has"), applied(model, FAMILY, weights):
         pass
     assert torch.equal(logits(model), before)
@@ -83,7 +86,7 @@ def test_an_exception_inside_or_while_entering_still_restores_the_model(model, b
 
 def test_an_error_names_the_linear(model):
     model.model.layers[2].self_attn.k_proj.weight.data[0, 0] = float("inf")
-    with pytest.raises(QuantizationError, match=r"block 2 self_attn.k_proj: the weight holds 1 NaN"):
+    with pytest.raises(QuantizationError, match=r"block 2 self_attn.k_proj: rtn: the weight holds 1 NaN"):
         quantize_block(model.model.layers[2], FAMILY, RTN(4), {}, "block 2")
 
 

@@ -17,7 +17,7 @@ def test_unpacking_gives_back_what_was_packed_and_takes_no_byte_more_than_needed
 
 
 def test_a_code_that_does_not_fit_is_refused():
-    with pytest.raises(QuantizationError, match="does not fit into 3 bits"):
+    with pytest.raises(QuantizationError, match="codes from 1 to 8 do not fit into 3 bits"):
         pack_bits(torch.tensor([1, 8]), 3)
 
 

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import torch
 
-from luq.quantizers.billm import BiLLM, binarize, search_salient_columns, search_split, split_errors
+from luq.quantizers.billm import BiLLM, binarize
+from luq.quantizers.billm_search import column_errors, search_salient_columns, search_split, split_errors
 from tests.conftest import planted_layer, stats_of
 
 
@@ -84,6 +85,18 @@ def test_the_split_search_finds_the_minimum_of_a_plain_loop(saliency):
 
 
 @pytest.mark.parametrize("signed", [True, False])
+def test_column_errors_from_order_statistics_are_those_of_the_masks(saliency, signed):
+    values = saliency - saliency.mean() if signed else saliency
+    values[3], values[4, 5:] = 0.25, 0.0
+    expected = []
+    for count in range(1, 50):
+        mask = torch.zeros_like(values, dtype=torch.bool)
+        mask[:, :count] = True
+        expected.append(squared_error(values.double(), mask, 2) + squared_error(values.double(), ~mask, 2))
+    torch.testing.assert_close(column_errors(values, 49), torch.stack(expected), rtol=1e-5, atol=0)
+
+
+@pytest.mark.parametrize("signed", [True, False])
 def test_split_errors_from_prefix_sums_are_those_of_the_masks(saliency, signed):
     values = saliency - saliency.mean() if signed else saliency
     values[:, ::7] = 0.0
@@ -112,6 +125,14 @@ def test_the_released_split_ends_at_the_edge_of_its_grid_on_long_tailed_saliency
     saliency = weight.square() * inputs.square().mean(dim=0)
     salient = search_salient_columns(saliency, 50)
     assert search_split(saliency, salient).float().mean() == pytest.approx(0.10, abs=0.002)
+
+
+@pytest.mark.parametrize("inner", [1, 129])
+def test_a_block_of_a_single_column_is_all_salient(inner):
+    weight, inputs = planted_layer(out=16, inner=inner, tokens=400)
+    packed = BiLLM()(weight, stats_of(inputs))
+    assert int(np.unpackbits(packed.salient.numpy(), bitorder="little")[inner - 1]) == 1
+    assert torch.isfinite(packed.dequantize()).all()
 
 
 def test_rows_without_a_masked_entry_contribute_nothing():

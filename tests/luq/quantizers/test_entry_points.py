@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 import luq.quantizers
-from harness.store import StoredBank
+from harness.stored_bank import StoredBank
+from luq.blocks import BlockWeights
 from luq.quantizers import build_quantizer, installed_quantizers
 from tests.conftest import planted_layer
 
@@ -44,8 +45,8 @@ def test_the_readmes_backend_quantizes_packs_and_comes_back_from_the_store(insta
     packed = quantizer(weight, None)
     assert ((packed.dequantize() >= 0) == (weight >= 0)).all()
     bank = StoredBank(store, "model/calibration")
-    bank.save(0, quantizer, {"a": packed})
-    assert (bank.load(0, quantizer)["a"].dequantize() == packed.dequantize()).all()
+    bank.save(0, quantizer, BlockWeights({"a": packed}))
+    assert (bank.load(0, quantizer).linears["a"].dequantize() == packed.dequantize()).all()
 
 
 def test_a_name_that_exists_and_an_object_that_is_no_quantizer_are_refused(install):
