@@ -7,10 +7,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any, ClassVar, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from luq.families import Family
 from luq.types import QuantizedWeight, Quantizer
+
+BATCH_TOKENS = 4096
 
 
 @dataclass(frozen=True)
@@ -54,6 +57,35 @@ def run_block(block: nn.Module, given: BlockInput) -> Tensor:
     result = block(given.state, **given.context)
     output: Tensor = result[0] if isinstance(result, tuple) else result
     return output
+
+
+def batched(inputs: Sequence[BlockInput], tokens: int = BATCH_TOKENS) -> list[BlockInput]:
+    """The same sequences in fewer runs: those of one length and with equal further arguments together, up to `tokens` a batch."""
+    batches: list[list[BlockInput]] = []
+    for given in inputs:
+        size = given.state.shape[1]
+        fitting = (batch for batch in batches if (len(batch) + 1) * size <= tokens and _alike(batch[0], given))
+        batch = next(fitting, None)
+        if batch is None:
+            batches.append([given])
+        else:
+            batch.append(given)
+    return [BlockInput(torch.cat([given.state for given in batch]), batch[0].context) for batch in batches]
+
+
+def _alike(first: BlockInput, second: BlockInput) -> bool:
+    return first.state.shape == second.state.shape and _equal(dict(first.context), dict(second.context))
+
+
+def _equal(first: Any, second: Any) -> bool:
+    """Equal arguments of a block; a tensor that holds more than one sequence is equal to none."""
+    if isinstance(first, Tensor) and isinstance(second, Tensor):
+        return len(first) == 1 and torch.equal(first, second)
+    if isinstance(first, dict) and isinstance(second, dict):
+        return first.keys() == second.keys() and all(_equal(value, second[name]) for name, value in first.items())
+    if isinstance(first, tuple | list) and isinstance(second, tuple | list):
+        return len(first) == len(second) and all(map(_equal, first, second))
+    return first is second or (not isinstance(first, Tensor) and not isinstance(second, Tensor) and bool(first == second))
 
 
 def watch_inputs(

@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from luq.blocks import BlockInput, BlockWeights, watch_inputs
+from luq.blocks import BlockInput, BlockWeights, batched, watch_inputs
 from luq.families import Family, ScaleGroup, block_linears
 from luq.quantizers.column_sweep import require_matrix
 from luq.quantizers.grids import SCALE_DTYPES, Grid, GridWeight, check_grid_options
@@ -61,6 +61,7 @@ class AWQ:
                 require_matrix(linear.weight, self.method)
             except QuantizationError as error:
                 raise QuantizationError(f"{name}: {error}") from error
+        inputs = batched(inputs)
         working = self.transformed(block, family, inputs)
         before, after = dict(block.named_parameters()), dict(working.named_parameters())
         linears: dict[str, QuantizedWeight] = {}
@@ -100,7 +101,7 @@ class AWQ:
         for step in range(SCALE_STEPS):
             scale = _candidate(activity, spread, step / SCALE_STEPS)
             for linear, weight in zip(linears, weights, strict=True):
-                linear.weight.data = (self(weight.float() * scale, None).dequantize().to(weight.device) / scale).to(weight.dtype)
+                linear.weight.data = (self._rounded(weight.float() * scale) / scale).to(weight.dtype)
             loss = sum(float((_output(module, call) - out).float().square().sum()) for call, out in zip(calls, wanted, strict=True))
             if loss < best:
                 best, chosen = loss, scale
@@ -138,6 +139,11 @@ class AWQ:
         return chosen
 
     # ------------------------------------------------------------------------------------------------ grid
+    def _rounded(self, weight: Tensor) -> Tensor:
+        """What `self(weight)` would compute with, unpacked."""
+        parts = weight.split(self._group(weight), dim=1)
+        return torch.cat([grid.value(grid.codes(part)) for grid, part in ((self._fit(part), part) for part in parts)], dim=1)
+
     def _group(self, weight: Tensor) -> int:
         return weight.shape[1] if self.group == -1 else self.group
 
@@ -188,7 +194,7 @@ Call = tuple[tuple[Any, ...], dict[str, Any]]
 
 
 def _watch(block: nn.Module, module: nn.Module, linear: nn.Module, inputs: Sequence[BlockInput]) -> tuple[list[Call], Tensor]:
-    """The module's arguments on each sequence, and the mean magnitude of each input channel of the linear: (in,) float32."""
+    """The module's arguments on each batch, and the mean magnitude of each input channel of the linear: (in,) float32."""
     calls: list[Call] = []
     sums: list[Tensor] = []
 
@@ -196,8 +202,14 @@ def _watch(block: nn.Module, module: nn.Module, linear: nn.Module, inputs: Seque
         flat = args[0].reshape(-1, args[0].shape[-1]).float()
         sums.append(torch.cat([flat.abs().sum(dim=0), flat.new_tensor([len(flat)])]))
 
-    watch_inputs(block, inputs, {linear: measure})
-    watch_inputs(block, inputs, {module: lambda args, kwargs: calls.append((args, kwargs))})
+    def keep(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        calls.append((args, kwargs))
+
+    def both(args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        measure(args, kwargs)
+        keep(args, kwargs)
+
+    watch_inputs(block, inputs, {linear: both} if module is linear else {linear: measure, module: keep})
     total = torch.stack(sums).sum(dim=0)
     return calls, total[:-1] / total[-1]
 

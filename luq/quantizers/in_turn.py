@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from luq.blocks import BlockInput, BlockWeights, watch_inputs
+from luq.blocks import BlockInput, BlockWeights, batched, watch_inputs
 from luq.calibration.hessian import HessianSum
 from luq.families import Family, block_linears
 from luq.types import QuantizationError, QuantizedWeight, Quantizer
@@ -19,7 +19,7 @@ from luq.types import QuantizationError, QuantizedWeight, Quantizer
 def quantize_in_turn(quantizer: Quantizer, block: nn.Module, family: Family, inputs: Sequence[BlockInput]) -> BlockWeights:
     """The groups of `family.shared_inputs` one after the other (GPTQ's true-sequential: k, v, q; o; up, gate; down), a pass over the inputs
     for each. The block itself stays as it is. Raises QuantizationError that names the linear."""
-    working = copy.deepcopy(block)
+    working, inputs = copy.deepcopy(block), batched(inputs)
     linears = block_linears(working, family)
     weights: dict[str, QuantizedWeight] = {}
     for group in family.shared_inputs:

@@ -145,7 +145,7 @@ def test_a_layer_that_cannot_be_quantized_fails_its_cell_by_name(run, tmp_path, 
     finally:
         weight.data = kept
     assert code == 1
-    assert "block 2 self_attn.q_proj: the weight holds 1 NaN" in text
+    assert "block 2 self_attn.q_proj: rtn: the weight holds 1 NaN" in text
 
 
 def test_a_store_that_cannot_be_written_is_exit_code_1_with_what_to_do(run):

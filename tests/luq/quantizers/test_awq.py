@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from luq.bank import Bank
-from luq.blocks import run_block
+from luq.blocks import BlockInput, batched, run_block
 from luq.calibration.capture import capture_blocks
 from luq.families import FAMILIES
 from luq.quantizers import AWQ, GPTQ
@@ -105,3 +105,15 @@ def test_without_inputs_or_with_a_bad_weight_the_linear_is_named(method):
     model.model.layers[0].self_attn.q_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(QuantizationError, match=r"self_attn\.q_proj: .* NaN"):
         method.quantize_block(model.model.layers[0], FAMILY, inputs)
+
+
+def test_sequences_run_in_batches_only_where_nothing_else_differs():
+    model = tiny_llama(blocks=1)
+    capture = next(iter(capture_blocks(model, FAMILY, [*token_sequences(5, 16), *token_sequences(3, 9), *token_sequences(1, 16)])))
+    batches = batched(capture.inputs, tokens=64)
+    assert sorted(tuple(b.state.shape[:2]) for b in batches) == [(2, 16), (3, 9), (4, 16)]
+    block = model.model.layers[0]
+    whole = torch.cat([run_block(block, b).flatten(0, 1) for b in batches]).sum(dim=0)
+    torch.testing.assert_close(whole, torch.cat([o for o in capture.outputs]).sum(dim=0), rtol=1e-4, atol=1e-4)
+    other = BlockInput(capture.inputs[0].state, {**capture.inputs[0].context, "position_ids": torch.arange(16)[None] + 1})
+    assert len(batched([capture.inputs[0], other])) == 2
