@@ -117,12 +117,14 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
             single.append(f"limit={raw.limit}")
         _log_to(Path(config.store))
         outcome.last = config
-        if config.stage == "evaluate":
+        if config.stage != "report":
             from harness import stages
 
             number = context.job.num if several else 0
             command = shlex.join(["python", "-m", "harness", *single])
-            outcome.failed_cells += stages.evaluate(stages.Job(config, number, _count_jobs(context) if several else 1, command), display)
+            task = stages.Job(config, number, _count_jobs(context) if several else 1, command)
+            stage = stages.export if config.stage == "export" else stages.evaluate
+            outcome.failed_cells += stage(task, display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
 

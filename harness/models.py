@@ -11,13 +11,16 @@ from typing import Any
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
-from transformers import AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 from transformers.utils import logging as transformers_logging
 
 from harness import digest
 from harness.errors import ConfigError
+from harness.packed_model import load_packed, read_manifest
 from harness.store import CorruptEntry, verify_tensors
+from luq.blocks import BlockWeights
 from luq.families import Family, decoder_blocks, find_family
+from luq.packed_linear import packed_weights
 
 EMBEDDED = Path(__file__).parent.parent / "tasks" / "mini" / "weights"
 WEIGHTS = "model.safetensors"
@@ -40,6 +43,11 @@ class LoadedModel:
         return decoder_blocks(self.model, self.family)
 
     @property
+    def packed(self) -> dict[int, BlockWeights]:
+        """The packed weights that the model lives on, by block; empty for a dense model."""
+        return packed_weights(self.model, self.family)
+
+    @property
     def device(self) -> torch.device:
         return torch.device(next(self.model.parameters()).device)
 
@@ -53,18 +61,25 @@ def load_model(name: str, path: str, dtype: str, device: str) -> LoadedModel:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     source = EMBEDDED if path == "mini" else Path(path)
+    where = str(source) if source.is_dir() else path
     identity = _verified_identity(source) if source.is_dir() else path
     try:
-        model = AutoModelForImageTextToText.from_pretrained(
-            str(source) if source.is_dir() else path, dtype=getattr(torch, dtype), trust_remote_code=False
-        )
-        processor = AutoProcessor.from_pretrained(str(source) if source.is_dir() else path, trust_remote_code=False, backend="pil")
+        if source.is_dir() and read_manifest(source):
+            model = load_packed(source, dtype, functools.partial(_from_config, where, dtype))
+        else:
+            model = AutoModelForImageTextToText.from_pretrained(where, dtype=getattr(torch, dtype), trust_remote_code=False)
+        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False, backend="pil")
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
         ) from error
     model.eval().requires_grad_(False).to(_device(device))
     return LoadedModel(name, model, processor, find_family(model), identity, dtype)
+
+
+def _from_config(where: str, dtype: str) -> Any:
+    config = AutoConfig.from_pretrained(where, trust_remote_code=False)
+    return AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
 
 
 def _device(name: str) -> str:

@@ -10,7 +10,8 @@ from omegaconf import MISSING
 from harness.errors import ConfigError
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "report")
+STAGES = ("evaluate", "export", "report")
+FORMATS = ("packed",)
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -66,7 +67,7 @@ class SuiteConfig:
 
 @dataclass
 class Config:
-    """stage: evaluate (measure, then report) or report. store: folder of everything that is kept. limit: questions a suite (pairs and
+    """stage: evaluate (measure, then report), export (write the variant as a model folder, in `format`, to `out`) or report. store: folder of everything that is kept. limit: questions a suite (pairs and
     circular groups stay whole), null for all. cell: further overrides of one job, as sweeps use them."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
@@ -79,6 +80,8 @@ class Config:
     limit: int | None = None
     batch_size: int = 64
     max_error_share: float = 0.005
+    format: str = "packed"
+    out: str | None = None
     quiet: bool = False
     cell: str = ""
 
@@ -89,6 +92,7 @@ def check(config: Config) -> None:
     _require(
         config.limit is None or config.limit > 0, f"limit is {config.limit}; give a number of questions above 0, or limit=null for all"
     )
+    _require(config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}")
     _require(config.batch_size > 0, f"batch_size is {config.batch_size}; it must be at least 1")
     _require(0 <= config.calibration.alpha <= 1, f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1")
     _require(config.calibration.tokens > 0, f"calibration.tokens is {config.calibration.tokens}; it must be above 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from harness import digest
 from harness.display import Display
 from harness.errors import CellError
 from harness.evaluate import Suite, evaluate_suite, load_result, load_suites, mini_data
+from harness.export import export_model
 from harness.lmms_model import LuqModel
 from harness.models import LoadedModel, load_model
 from harness.schema import Config
@@ -17,6 +19,7 @@ from harness.store import Store
 from harness.variant import Variant, Workbench
 from luq.apply import applied
 from luq.types import QuantizationError
+from reports.leaderboard import bytes_text
 from reports.results import Cell, Failure, to_json
 
 CELL_FILE = "cell.json"
@@ -73,6 +76,23 @@ def evaluate(job: Job, display: Display) -> int:
                 _fail(store, keys[name], job, name, str(error))
                 display.finish_cell(_label(config, suite), f"FAILED: {error}")
     return failed
+
+
+def export(job: Job, display: Display) -> int:
+    """Write one variant as a model folder; returns 1 if it could not be quantized."""
+    config = job.config
+    display.start_job(job.number, job.count, 1)
+    display.step("loading the model, quantizing")
+    try:
+        loaded, variant = open_variant(config)
+    except QuantizationError as error:
+        display.say(f"FAILED {config.method.name}: {error}")
+        return 1
+    folder = Path(config.out or Path(config.store) / "export" / f"{loaded.name}-{config.method.name}-{variant.digest[:8]}")
+    size = export_model(folder, loaded, variant, config.method.name)
+    display.say(f"{folder}: {bytes_text(size)} in all, {variant.stored_bits:.3f} stored bits for each weight of the decoder's linears")
+    display.say(f"Evaluate it: python -m harness method=fp model.name={loaded.name}-packed model.path={shlex.quote(str(folder))}")
+    return 0
 
 
 def open_model(config: Config) -> LoadedModel:

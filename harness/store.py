@@ -42,6 +42,25 @@ def explained(root: Path) -> Iterator[None]:
         ) from error
 
 
+@contextlib.contextmanager
+def complete_or_absent(final: Path, partial: Path) -> Iterator[None]:
+    """The folder `partial`, on the same disk, becomes `final` when the block ends without an exception; else nothing is left of it."""
+    partial.mkdir(parents=True)
+    try:
+        yield
+        for file in partial.iterdir():
+            _sync(file)
+        final.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            partial.rename(final)
+        except OSError:
+            if not final.is_dir():  # else another writer was first
+                raise
+        _sync(final.parent)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
 class Store:
     """root/KIND/KEY/ directories. Writers build aside and rename; the first one wins, the others find its entry."""
 
@@ -62,23 +81,9 @@ class Store:
     @contextlib.contextmanager
     def creating(self, kind: str, key: str) -> Iterator[Path]:
         """A temporary folder that becomes the entry when the block ends without an exception."""
-        final = self.path(kind, key)
         partial = self.root / "partial" / f"{kind}-{key}-{secrets.token_hex(4)}"
-        with explained(self.root):
-            partial.mkdir(parents=True)
-            try:
-                yield partial
-                for file in partial.iterdir():
-                    _sync(file)
-                final.parent.mkdir(parents=True, exist_ok=True)
-                try:
-                    partial.rename(final)
-                except OSError:
-                    if not final.is_dir():  # else another writer was first
-                        raise
-                _sync(final.parent)
-            finally:
-                shutil.rmtree(partial, ignore_errors=True)
+        with explained(self.root), complete_or_absent(self.path(kind, key), partial):
+            yield partial
 
     def set_aside(self, kind: str, key: str, reason: str) -> None:
         """Move a damaged entry out of the way, to be rebuilt; it stays in corrupt/ for whoever wants to know."""

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from loguru import logger
@@ -23,7 +24,6 @@ from luq.bank import Bank
 from luq.blocks import BlockWeights
 from luq.calibration.capture import BlockCapture, capture_blocks
 from luq.calibration.entropy import entropy_over_seeds
-from luq.families import block_linears
 from luq.quantizers import build_quantizer
 from luq.types import LayerStats, Quantizer, stored_bytes
 
@@ -103,6 +103,8 @@ class Workbench:
             raise ConfigError(f"method.k is {method.k}, {self.loaded.name} has {count} decoder blocks: choose 0 to {count}")
         if method.k > 0 and not method.low:
             raise ConfigError(f"method.k is {method.k}, but {method.name} has no low method; set method.low or method.k=0")
+        if (method.low or method.high) and self.loaded.packed:
+            raise ConfigError(f"{self.loaded.name} is packed already: evaluate it with method=fp, or quantize the model it came from")
         low, high = _quantizer(method.low, "method.low"), _quantizer(method.high, "method.high")
         order: tuple[int, ...] = tuple(range(count))
         if 0 < method.k < count:
@@ -127,11 +129,13 @@ def _quantizer(options: Mapping[str, object] | None, key: str) -> Quantizer | No
 def _measured(loaded: LoadedModel, weights: Mapping[int, BlockWeights], order: tuple[int, ...]) -> Variant:
     count, paper, size = 0, 0.0, 0
     events: list[str] = []
+    known = {**loaded.packed, **weights}
     for index, block in enumerate(loaded.blocks):
-        for name, linear in block_linears(block, loaded.family).items():
-            numel = linear.weight.numel()
+        for name in loaded.family.linears:
+            linear: Any = block.get_submodule(name)
+            numel = linear.out_features * linear.in_features
             count += numel
-            packed = weights[index].linears[name] if index in weights else None
+            packed = known[index].linears[name] if index in known else None
             paper += numel * (16.0 if packed is None else packed.paper_bits)
             size += numel * 2 if packed is None else stored_bytes(packed)
             if packed is not None:

@@ -81,7 +81,8 @@ def find_family(model: nn.Module) -> Family:
         )
     family = FAMILIES[kind]
     for index, block in enumerate(decoder_blocks(model, family)):
-        present = {name for name, module in block.named_modules() if isinstance(module, nn.Linear)}
+        # a PackedLinear, which stands on this module, is known by what it holds
+        present = {name for name, module in block.named_modules() if isinstance(module, nn.Linear) or hasattr(module, "packed")}
         if present != set(family.linears):
             raise QuantizationError(
                 f"{kind}: block {index} ({type(block).__name__}) should hold the linears {sorted(family.linears)}; "
@@ -102,6 +103,11 @@ def decoder_blocks(model: nn.Module, family: Family) -> nn.ModuleList:
 
 
 def block_linears(block: nn.Module, family: Family) -> dict[str, nn.Linear]:
-    """The quantized linears of one block by name, in the family's order."""
-    linears = {name: block.get_submodule(name) for name in family.linears}
-    return {name: linear for name, linear in linears.items() if isinstance(linear, nn.Linear)}
+    """The linears of one block by name, in the family's order. Raises QuantizationError for one that is packed already."""
+    linears: dict[str, nn.Linear] = {}
+    for name in family.linears:
+        linear = block.get_submodule(name)
+        if not isinstance(linear, nn.Linear):
+            raise QuantizationError(f"{name} is a {type(linear).__name__}: it is quantized already; start from the full-precision model")
+        linears[name] = linear
+    return linears

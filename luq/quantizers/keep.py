@@ -24,8 +24,14 @@ class Keep:
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> DenseWeight:
         require_matrix(weight, self.method)
         weight = weight.float()
-        dtype = next(dtype for dtype in EXACT if torch.equal(weight.to(dtype).float(), weight))
-        return DenseWeight(weight.to(dtype).cpu().clone())
+        return DenseWeight(smallest_exact(weight).cpu().clone())
+
+
+def smallest_exact(tensor: Tensor) -> Tensor:
+    """The tensor in the smallest floating-point type that holds every value of it; float64 and what is no floating point as they are."""
+    if tensor.dtype not in EXACT:
+        return tensor
+    return next(small for dtype in EXACT if torch.equal((small := tensor.to(dtype)).float(), tensor.float()))
 
 
 @dataclass(frozen=True)
