@@ -67,8 +67,9 @@ class SuiteConfig:
 
 @dataclass
 class Config:
-    """stage: evaluate (measure, then report), export (write the variant as a model folder, in `format`, to `out`) or report. store: folder of everything that is kept. limit: questions a suite (pairs and
-    circular groups stay whole), null for all. cell: further overrides of one job, as sweeps use them."""
+    """stage: evaluate (measure, then report), export (write the variant as a model folder, in `format`, to `out`) or report. store: folder
+    of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further overrides of
+    one job, as sweeps use them."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)

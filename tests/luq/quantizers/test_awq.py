@@ -114,6 +114,6 @@ def test_sequences_run_in_batches_only_where_nothing_else_differs():
     assert sorted(tuple(b.state.shape[:2]) for b in batches) == [(2, 16), (3, 9), (4, 16)]
     block = model.model.layers[0]
     whole = torch.cat([run_block(block, b).flatten(0, 1) for b in batches]).sum(dim=0)
-    torch.testing.assert_close(whole, torch.cat([o for o in capture.outputs]).sum(dim=0), rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(whole, torch.cat(list(capture.outputs)).sum(dim=0), rtol=1e-4, atol=1e-4)
     other = BlockInput(capture.inputs[0].state, {**capture.inputs[0].context, "position_ids": torch.arange(16)[None] + 1})
     assert len(batched([capture.inputs[0], other])) == 2
