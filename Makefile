@@ -1,11 +1,12 @@
 # make run    the main job on the embedded model: eight variants, nine suites, leaderboard and page in runs/
 # make test   the default test suite;  make test-all  with the slow ones
+# make workers  environments of the other quantization libraries, in .workers/
 # make lint   ruff and mypy;  make bench  ratios of time, each measured in one run
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: install run test test-all lint bench
+.PHONY: install run test test-all workers lint bench
 install: $(VENV)/installed
 
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -22,6 +23,16 @@ test: install
 
 test-all: install
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+WORKERS := $(patsubst harness/workers/%.lock,.workers/%/installed,$(wildcard harness/workers/*.lock))
+workers: $(WORKERS)
+
+# Exact versions and no resolver: gptqmodel asks for a newer torch than it needs.
+.workers/%/installed: harness/workers/%.lock
+	$(PYTHON) -m venv .workers/$*
+	.workers/$*/bin/pip install --quiet --disable-pip-version-check setuptools==84.2.1 wheel
+	.workers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
+	touch $@
 
 lint: install
 	$(BIN)/ruff check .

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from harness import digest
 from harness.errors import ConfigError
+from harness.external import ExternalWeight
 from harness.models import LoadedModel
 from harness.packed_model import FORMAT, read_manifest
 from harness.store import MANIFEST, TENSORS, complete_or_absent, explained
@@ -28,6 +29,8 @@ def export_model(folder: Path, loaded: LoadedModel, variant: Variant, method: st
     """
     if not variant.weights:
         raise ConfigError(f"method {method} packs nothing; export a quantized one, for instance method=gptq4")
+    if any(weight.format == ExternalWeight.format for entry in variant.weights.values() for weight in entry.linears.values()):
+        raise ConfigError(f"method {method} is another library's, which gave back dequantized weights; pack it with that library")
     if folder.exists():
         if read_manifest(folder).get("variant") != variant.digest:
             raise ConfigError(f"{folder} exists and does not hold this variant; choose another folder with out=PATH or remove it")

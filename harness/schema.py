@@ -57,6 +57,14 @@ class EntropyConfig:
 
 
 @dataclass
+class WorkersConfig:
+    """folder: of the environments that `make workers` builds. timeout: seconds after which a worker is stopped."""
+
+    folder: str = ".workers"
+    timeout: float = 7200.0
+
+
+@dataclass
 class SuiteConfig:
     """name: of this choice. folder: of the task files, inside the package `tasks`. tasks: names in those files."""
 
@@ -76,6 +84,7 @@ class Config:
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     entropy: EntropyConfig = field(default_factory=EntropyConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
+    workers: WorkersConfig = field(default_factory=WorkersConfig)
     stage: str = "evaluate"
     store: str = "runs"
     limit: int | None = None
@@ -94,6 +103,7 @@ def check(config: Config) -> None:
         config.limit is None or config.limit > 0, f"limit is {config.limit}; give a number of questions above 0, or limit=null for all"
     )
     _require(config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}")
+    _require(config.workers.timeout > 0, f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0")
     _require(config.batch_size > 0, f"batch_size is {config.batch_size}; it must be at least 1")
     _require(0 <= config.calibration.alpha <= 1, f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1")
     _require(config.calibration.tokens > 0, f"calibration.tokens is {config.calibration.tokens}; it must be above 0")

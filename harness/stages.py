@@ -55,7 +55,7 @@ def evaluate(job: Job, display: Display) -> int:
     if not todo:
         return 0
     display.step(f"quantizing {config.method.name}")
-    workbench = Workbench(loaded, config.calibration, config.entropy, store)
+    workbench = Workbench(loaded, config.calibration, config.entropy, store, config.workers)
     try:
         variant = workbench.variant(config.method)
     except QuantizationError as error:
@@ -102,7 +102,7 @@ def open_model(config: Config) -> LoadedModel:
 def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
     """The base model and a variant of it, for lmms-eval's own command line."""
     loaded = open_model(config)
-    return loaded, Workbench(loaded, config.calibration, config.entropy, Store(Path(config.store))).variant(config.method)
+    return loaded, Workbench(loaded, config.calibration, config.entropy, Store(Path(config.store)), config.workers).variant(config.method)
 
 
 def _label(config: Config, suite: Suite) -> str:
@@ -169,4 +169,4 @@ def _quantizer_name(options: dict[str, object] | None) -> str:
     if not options:
         return "none"
     detail = options.get("bits", options.get("variant", ""))
-    return f"{options['method']}{'-' if detail != '' else ''}{detail}"
+    return f"{options.get('worker') or options['method']}{'-' if detail != '' else ''}{detail}"

@@ -6,6 +6,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,8 +15,9 @@ from loguru import logger
 from harness import digest
 from harness.calibration_data import calibration_digest, collect
 from harness.errors import ConfigError
+from harness.external import External, run_worker
 from harness.models import LoadedModel
-from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
 from harness.store import Store
 from harness.stored_bank import StoredBank, load_stats, save_stats
 from luq.allocation.orders import block_order
@@ -47,10 +49,15 @@ class Variant:
 class Workbench:
     """One model, one calibration, one store: statistics, entropies and bank entries, each made once."""
 
-    def __init__(self, loaded: LoadedModel, calibration: CalibrationConfig, entropy: EntropyConfig, store: Store):
+    def __init__(
+        self, loaded: LoadedModel, calibration: CalibrationConfig, entropy: EntropyConfig, store: Store,
+        workers: WorkersConfig | None = None,
+    ):  # fmt: skip
         self.loaded, self.calibration, self.entropy_config, self.store = loaded, calibration, entropy, store
+        self.workers = workers or WorkersConfig()
         self.origin = calibration_digest(loaded, calibration)
-        self.bank = Bank(loaded.blocks, loaded.family, self.stats, StoredBank(store, self.origin), self.captures)
+        self.entries = StoredBank(store, self.origin)
+        self.bank = Bank(loaded.blocks, loaded.family, self.stats, self.entries, self.captures)
 
     def stats(self, block: int) -> Mapping[str, LayerStats]:
         found = load_stats(self.store, self._stats_key(block))
@@ -109,8 +116,22 @@ class Workbench:
         order: tuple[int, ...] = tuple(range(count))
         if 0 < method.k < count:
             order = block_order(method.order, count, entropy=lambda: self.entropies, seed=method.order_seed)
-        weights = self.bank.plan_weights(ranked_prefix(order, method.k, low, high))
-        return _measured(self.loaded, weights, order)
+        plan = ranked_prefix(order, method.k, low, high)
+        for quantizer in {q for q in plan.methods.values() if isinstance(q, External)}:
+            self._ask_worker(quantizer)
+        return _measured(self.loaded, self.bank.plan_weights(plan), order)
+
+    def _ask_worker(self, quantizer: External) -> None:
+        """Fill the bank with what another library makes of the whole model, unless it is there."""
+        if all(self.entries.load(block, quantizer) is not None for block in range(len(self.loaded.blocks))):
+            return
+        key = self.entries.key(0, quantizer)
+        made = run_worker(
+            quantizer, self.loaded, collect(self.loaded, self.calibration).sequences, environments=Path(self.workers.folder),
+            timeout=self.workers.timeout, log=self.store.root / "logs" / f"worker-{quantizer.title}-{key}.log",
+        )  # fmt: skip
+        for block, weights in made.items():
+            self.entries.save(block, quantizer, weights)
 
 
 def _quantizer(options: Mapping[str, object] | None, key: str) -> Quantizer | None:

@@ -40,7 +40,7 @@ def capture_blocks(model: nn.Module, family: Family, sequences: Sequence[Mapping
     """
     if not sequences:
         raise QuantizationError("calibration got no sequences; check the calibration source and its number of tokens")
-    inputs = [_first_block_input(model, family, sequence) for sequence in sequences]
+    inputs = [first_block_input(model, family, sequence) for sequence in sequences]
     for index, block in enumerate(decoder_blocks(model, family)):
         outputs: list[Tensor] = []
         sums, handles = _watch(block, family)
@@ -58,7 +58,7 @@ def capture_blocks(model: nn.Module, family: Family, sequences: Sequence[Mapping
         inputs = [BlockInput(state, given.context) for state, given in zip(outputs, inputs, strict=True)]
 
 
-def _first_block_input(model: nn.Module, family: Family, sequence: Mapping[str, Tensor]) -> BlockInput:
+def first_block_input(model: nn.Module, family: Family, sequence: Mapping[str, Tensor]) -> BlockInput:
     """What the first decoder block receives for one sequence."""
     seen: list[BlockInput] = []
 

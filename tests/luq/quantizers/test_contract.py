@@ -280,7 +280,7 @@ def test_the_description_of_a_quantizer_builds_it_again():
         ("pbllm", {"salient": 1.5}, "above 0 and below 1"),
         ("sage", {"saliency": "column"}, "saliency must be matrix or row"),
         ("gptq", {"bit": 4}, "no option bit; it has bits"),
-        ("gptx", {}, "choose one of awq, billm, gptq, none, pbllm, rtn, sage"),
+        ("gptx", {}, "choose one of awq, billm, external, gptq, none, pbllm, rtn, sage"),
     ],
 )
 def test_unsupported_options_are_refused_with_what_can_be_chosen(method, options, reason):
