@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from harness.bench_memory import bench_memory
 from harness.bench_plain import plain_billm, plain_gptq, plain_search
 from harness.evaluate import evaluate_suite, load_suites, mini_data
 from harness.lmms_model import LuqModel
@@ -122,5 +123,6 @@ if __name__ == "__main__":
     options = parser.parse_args()
     print(f"{options.device}, {torch.get_num_threads()} threads; ratios of seconds, median (range) of {options.repeats} pairs in one run")
     bench_searches(options.repeats, options.device)
+    bench_memory()
     bench_layers(options.repeats, options.device, tuple(options.sizes))
     bench_batches(options.repeats)

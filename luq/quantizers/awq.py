@@ -32,6 +32,7 @@ class AWQ:
     """
 
     method: ClassVar[str] = "awq"
+    paper: ClassVar[str] = "Lin et al., MLSys 2024, arXiv 2306.00978"
     needs_stats: ClassVar[bool] = False
     needs_inputs: ClassVar[bool] = True
     bits: int = 4

@@ -26,6 +26,7 @@ class BiLLM:
     """
 
     method: ClassVar[str] = "billm"
+    paper: ClassVar[str] = "Huang et al., ICML 2024, arXiv 2402.04291"
     needs_stats: ClassVar[bool] = True
     variant: str = "code"
     block: int = 128

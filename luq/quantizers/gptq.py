@@ -27,6 +27,7 @@ class GPTQ:
     """
 
     method: ClassVar[str] = "gptq"
+    paper: ClassVar[str] = "Frantar et al., ICLR 2023, arXiv 2210.17323"
     needs_stats: ClassVar[bool] = True
     bits: int = 4
     group: int = 128

@@ -125,16 +125,19 @@ class GridWeight:
         """(out, in) float32."""
         out, inner = self.shape
         groups = self.scale.shape[1]
-        codes = unpack_bits(self.codes, self.bits, out * inner).reshape(out, inner).float()
-        if self.group_index is None:
-            index = torch.arange(inner, device=self.scale.device) // self.group
-        else:
-            index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
         scale = self.scale.float()
         zero = torch.full_like(scale, float(2 ** (self.bits - 1)))
         if self.zero is not None:
             zero = unpack_bits(self.zero, self.bits, out * groups).reshape(out, groups).float()
-        return scale[:, index] * (codes - zero[:, index])
+        values = unpack_bits(self.codes, self.bits, out * inner).float()  # in place from here: these layers are large
+        if self.group_index is None and inner % self.group == 0:
+            values = values.view(out, groups, self.group).sub_(zero[..., None]).mul_(scale[..., None])
+            return values.view(out, inner)
+        if self.group_index is None:
+            index = torch.arange(inner, device=scale.device) // self.group
+        else:
+            index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
+        return values.view(out, inner).sub_(zero[:, index]).mul_(scale[:, index])
 
 
 def _index_bits(groups: int) -> int:

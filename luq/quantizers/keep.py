@@ -19,6 +19,7 @@ class Keep:
     """Every weight stays as it is; 16 bits for the weights of a bfloat16 or float16 checkpoint, 32 for others."""
 
     method: ClassVar[str] = "none"
+    paper: ClassVar[str] = "no quantization"
     needs_stats: ClassVar[bool] = False
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> DenseWeight:

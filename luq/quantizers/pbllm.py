@@ -25,6 +25,7 @@ class PBLLM:
     """
 
     method: ClassVar[str] = "pbllm"
+    paper: ClassVar[str] = "Shang et al., ICLR 2024, arXiv 2310.00034"
     needs_stats: ClassVar[bool] = True
     salient: float = 0.1
     block: int = 128

@@ -18,6 +18,7 @@ class RTN:
     """bits: 2 to 8. group: columns that share a grid, -1 for the whole row; the last group of a row may be shorter."""
 
     method: ClassVar[str] = "rtn"
+    paper: ClassVar[str] = "baseline"
     needs_stats: ClassVar[bool] = False
     bits: int = 4
     group: int = 128

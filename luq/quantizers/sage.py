@@ -40,6 +40,7 @@ class SAGE:
     """
 
     method: ClassVar[str] = "sage"
+    paper: ClassVar[str] = "SAGE-PTQ, arXiv 2606.05429; a reconstruction"
     clustering: str = "spectral"
     groups: int = 0
     lut_bits: int = 4
