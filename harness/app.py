@@ -53,8 +53,21 @@ def to_config(raw: DictConfig) -> Config:
     _refuse_unknown(raw, Config, "")
     config = OmegaConf.to_object(raw)
     assert isinstance(config, Config)
+    for part in ("low", "high"):
+        named = getattr(config.method, part)
+        if isinstance(named, str):
+            setattr(config.method, part, _quantizer_of(named, f"method.{part}"))
     check(config)
     return config
+
+
+def _quantizer_of(name: str, key: str) -> Any:
+    """The quantizer of conf/method/NAME.yaml. Raises ConfigError for a name without a file or a method with more than one quantizer."""
+    files = {path.stem: path for path in Path(CONF, "method").glob("*.yaml")}
+    found = OmegaConf.to_container(OmegaConf.load(files[name])) if name in files else {}
+    if not isinstance(found, dict) or not found.get("high") or found.get("low"):
+        raise ConfigError(f"{key}={name}: no method with one quantizer of that name; choose one of {', '.join(sorted(files))}, or null")
+    return found["high"]
 
 
 def compose(overrides: Sequence[str]) -> Config:

@@ -73,16 +73,18 @@ class Display(AbstractContextManager["Display"]):
         if self.quiet:
             return
         titles = ["mean", *(c.title for c in board.columns)]
-        names = max((len(line.label) for line in board.lines), default=0) + 2
-        for number, part in enumerate(_parts(len(titles), self.console.width - names)) if board.lines else ():
+        several = len({line.model for line in board.lines}) > 1
+        names = [f"{line.model} {line.label}" if several else line.label for line in board.lines]
+        width = max(map(len, names), default=0) + 2
+        for number, part in enumerate(_parts(len(titles), self.console.width - width)) if board.lines else ():
             table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
             table.add_column("variant", no_wrap=True)
-            for name in (*(_COSTS if number == 0 else ()), *(titles[i].replace(" ", "\n") for i in part)):
-                table.add_column(name, justify="right", no_wrap=True)
-            for line in board.lines:
+            for heading in (*(_COSTS if number == 0 else ()), *(titles[i].replace(" ", "\n") for i in part)):
+                table.add_column(heading, justify="right", no_wrap=True)
+            for name, line in zip(names, board.lines, strict=True):
                 row = line.row(board.columns)
                 costs = (f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes)) if number == 0 else ()
-                table.add_row(line.label, *costs, *(_cell(row[i]) for i in part))
+                table.add_row(name, *costs, *(_cell(row[i]) for i in part))
             self.console.print(table)
         if board.lines:
             self.say(

@@ -28,11 +28,12 @@ class ModelConfig:
 
 @dataclass
 class MethodConfig:
-    """low, high: a quantizer as {method: NAME, option: value}, or null for full precision. k: how many blocks get `low`, in `order`."""
+    """name: in tables. low, high: a quantizer as {method: NAME, option: value}, the name of another method whose quantizer it is to be, or
+    null for full precision. k: how many blocks get `low`, in `order`."""
 
     name: str = MISSING
-    low: dict[str, Any] | None = None
-    high: dict[str, Any] | None = None
+    low: Any = None
+    high: Any = None
     k: int = 0
     order: str = "entropy"
     order_seed: int = 0

@@ -36,7 +36,8 @@ def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
         raise QuantizationError(f"{count} codes of {bits} bits take {_length(count, bits)} bytes, the tensor has {packed.numel()}")
     if 8 % bits == 0:
         shifts = torch.arange(0, 8, bits, dtype=torch.uint8, device=packed.device)
-        return ((packed[:, None] >> shifts) & (2**bits - 1)).reshape(-1)[:count]
+        codes: Tensor = ((packed[:, None] >> shifts) & (2**bits - 1)).reshape(-1)[:count]
+        return codes
     rows = -(-count // LANES)
     stored = torch.nn.functional.pad(packed, (0, rows * bits - packed.numel())).reshape(rows, bits)
     lanes = torch.empty(rows, LANES, dtype=torch.uint8, device=packed.device)

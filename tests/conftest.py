@@ -71,10 +71,10 @@ def quantized(method, weight: Tensor, inputs: Tensor) -> tuple[QuantizedWeight, 
     if not needs_inputs(method):
         packed = method(weight, stats_of(inputs))
         return packed, packed.dequantize()
-    block = OneLinear(weight)
+    block = OneLinear(weight).to(weight.device)
     found = method.quantize_block(block, ONE_LINEAR, [BlockInput(part[None]) for part in inputs.chunk(4)])
     assert torch.equal(block.linear.weight, weight), "the block was changed"
-    assert torch.equal(block.norm.weight, torch.ones(weight.shape[1])), "the block was changed"
+    assert torch.equal(block.norm.weight, torch.ones_like(block.norm.weight)), "the block was changed"
     packed = found.linears["linear"]
     return packed, packed.dequantize() * found.changed.get("norm.weight", torch.ones(weight.shape[1]))
 

@@ -7,7 +7,6 @@ from awq import AutoAWQForCausalLM
 from awq.utils.packing_utils import dequantize_gemm
 from protocol import BLOCK_LINEARS, norms, read_task, write_result
 
-
 # The library keeps `state_dict()` on the CPU to undo each trial of its scale search. Where the model is on the CPU already, `.cpu()` is no
 # copy, the first trial stays in the weights, and the result is far worse than plain rounding. A real copy mends it.
 _cpu = torch.Tensor.cpu

@@ -27,4 +27,4 @@ class HessianSum:
             raise QuantizationError(f"{label} was never reached during calibration; its statistics would be empty")
         if not bool(torch.isfinite(self.total).all()):
             raise QuantizationError(f"{label}: the inputs of this layer held NaN or infinite values during calibration")
-        return LayerStats((self.total / self.tokens).cpu(), self.tokens)
+        return LayerStats(self.total / self.tokens, self.tokens)

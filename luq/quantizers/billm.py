@@ -42,7 +42,7 @@ class BiLLM:
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> BinaryWeight:
         weight, stats, dead = prepare(weight, stats, self.method)
         weight[:, dead] = 0
-        factor, events = inverse_factor(stats, self.damping)
+        factor, events = inverse_factor(stats, self.damping, weight.device)
         dtype = SCALE_DTYPES[self.scale_dtype]
         parts: list[_Block] = []
 

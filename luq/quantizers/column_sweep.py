@@ -52,8 +52,9 @@ def activation_order(hessian: Tensor) -> Tensor:
     return torch.argsort(hessian.diagonal(), descending=True, stable=True)
 
 
-def inverse_factor(stats: LayerStats, damping: float, *, act_order: bool = False) -> tuple[Tensor, tuple[Event, ...]]:
-    """Upper triangular U with (H + λI)⁻¹ = UᵀU and λ = damping · mean(diag H): (in, in) float32, and what had to be done to get it.
+def inverse_factor(stats: LayerStats, damping: float, device: torch.device, *, act_order: bool = False) -> tuple[Tensor, tuple[Event, ...]]:
+    """Upper triangular U with (H + λI)⁻¹ = UᵀU and λ = damping · mean(diag H): (in, in) float32 on `device`, where it is computed, and what
+    had to be done to get it.
 
     With act_order for the columns in `activation_order`. Computed once for each Hessian and kept in `stats.factors`. Dead columns
     (H_jj = 0) count as zeros in the mean and then get the mean themselves: the published code gives them 1, so that λ depends on the
@@ -63,14 +64,14 @@ def inverse_factor(stats: LayerStats, damping: float, *, act_order: bool = False
     name = f"{damping:g}{'-act-order' if act_order else ''}"
     factor = stats.factors.load(name)
     if factor is None:
-        hessian = stats.hessian.double()
+        hessian = stats.hessian.to(device).double()
         if act_order:
             order = activation_order(hessian)
             hessian = hessian[order][:, order]
         factor = _factorize(hessian, damping)
         stats.factors.save(name, factor)
     raised = Event("damping", f"raised from {damping:g} to {factor.damping:g} of the mean diagonal")
-    return factor.upper, (raised,) if factor.damping > damping else ()
+    return factor.upper.to(device), (raised,) if factor.damping > damping else ()
 
 
 def _factorize(hessian: Tensor, damping: float) -> Factor:
@@ -114,7 +115,6 @@ def sweep_blocks(weight: Tensor, factor: Tensor, block: int, quantize: BlockQuan
     block's values and its error E, both (out, width). Returns the quantized weight (out, in) float32. Inside, columns are contiguous.
     """
     current = weight.T.contiguous()
-    factor = factor.to(weight.device)
     result = torch.empty_like(current)
     for start in range(0, len(current), block):
         end = min(start + block, len(current))

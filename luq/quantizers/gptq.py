@@ -53,7 +53,7 @@ class GPTQ:
         columns = weight.shape[1]
         group = columns if self.group == -1 else self.group
         order = activation_order(stats.hessian).to(weight.device) if self.act_order else torch.arange(columns, device=weight.device)
-        factor, events = inverse_factor(stats, self.damping, act_order=self.act_order)
+        factor, events = inverse_factor(stats, self.damping, weight.device, act_order=self.act_order)
         group_of = _groups_in_sweep_order(order, group, contiguous=self.static_groups)
         grids: dict[int, Grid] = {}
         flat: dict[int, Grid] = {}

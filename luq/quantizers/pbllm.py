@@ -43,8 +43,8 @@ class PBLLM:
         dtype = SCALE_DTYPES[self.scale_dtype]
         grid = fit_grid(original, HIGH_BITS, symmetric=False, scale_dtype=dtype)
         weight[:, dead] = 0
-        factor, events = inverse_factor(stats, self.damping)
-        saliency = weight.square() / factor.diagonal().to(weight.device).square()
+        factor, events = inverse_factor(stats, self.damping, weight.device)
+        saliency = weight.square() / factor.diagonal().square()
         threshold = saliency.reshape(-1).sort().values[int(saliency.numel() * (1 - self.salient))]
         low = saliency <= threshold
         binary = torch.where(low, weight, 0.0)

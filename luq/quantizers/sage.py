@@ -77,7 +77,7 @@ class SAGE:
         if self.feedback:
             weight, stats, dead = prepare(weight, stats, self.method)
             weight[:, dead] = 0
-            factor, events = inverse_factor(stats, self.damping)
+            factor, events = inverse_factor(stats, self.damping, weight.device)
         if weight.shape[1] > 2**16:
             raise QuantizationError(f"sage: rows of {weight.shape[1]} weights are longer than its 16-bit column numbers reach")
         distance = self._distance(weight)
@@ -217,12 +217,15 @@ class GroupedWeight:
     @classmethod
     def pack(cls, fit: _Fit, bits: int, dtype: torch.dtype, events: tuple[Event, ...] = ()) -> GroupedWeight:
         out, inner = fit.signs.shape
-        salient = fit.salient
+        signs, salient, ids, codes = (part.cpu() for part in (fit.signs, fit.salient, fit.ids, fit.codes))
         counts, columns = salient.sum(dim=1).to(torch.int32).to(torch.uint16), salient.nonzero()[:, 1].to(torch.int32).to(torch.uint16)
-        signs, ids = pack_bits(fit.signs[~salient], 1), pack_bits(fit.ids[~salient], _id_bits(len(fit.centroids)))
-        codes = pack_bits((fit.codes + fit.top)[salient], bits)
-        parts = [part.cpu() for part in (signs, ids, fit.centroids.to(dtype), counts, columns, codes, fit.step.to(dtype))]
-        return cls(out, inner, bits, parts[0], parts[1], parts[2], parts[3], parts[4], parts[5], parts[6], events)
+        packed = (
+            pack_bits(signs[~salient], 1),
+            pack_bits(ids[~salient], _id_bits(len(fit.centroids))),
+            pack_bits((codes + fit.top)[salient], bits),
+        )
+        centroids, step = fit.centroids.to(dtype).cpu(), fit.step.to(dtype).cpu()
+        return cls(out, inner, bits, packed[0], packed[1], centroids, counts, columns, packed[2], step, events)
 
     @property
     def shape(self) -> tuple[int, int]:

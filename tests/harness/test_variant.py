@@ -2,6 +2,8 @@ import itertools
 
 import pytest
 
+from harness import digest
+from harness.app import compose
 from harness.errors import ConfigError
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
@@ -39,6 +41,18 @@ def test_stored_bytes_fall_by_the_same_amount_for_every_block_that_goes_low(work
     steps = {a - b for a, b in itertools.pairwise(sizes)}
     assert len(steps) == 1
     assert steps.pop() > 0
+
+
+@pytest.mark.parametrize("low", ["pbllm", "gptq2", "awq3", {"method": "sage", "clustering": "kmeans", "groups": 4}], ids=str)
+def test_any_method_can_be_the_low_one_by_configuration_alone(workbench, low):
+    config = (
+        compose(["method=luq", "method.k=2", "method.order=depth", f"method.low={low}"]).method if isinstance(low, str) else luq(2, low=low)
+    )
+    mixed, alone = workbench.variant(config), workbench.variant(MethodConfig(name="alone", high=config.low))
+    gptq = workbench.variant(MethodConfig(name="gptq4", high=HIGH))
+    for block in range(8):
+        source = alone if block >= 6 else gptq
+        assert digest.of_block(mixed.weights[block]) == digest.of_block(source.weights[block])
 
 
 def test_full_precision_counts_sixteen_bits(workbench):

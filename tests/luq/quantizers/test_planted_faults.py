@@ -201,13 +201,13 @@ def feedback_inside_blocks_only(weight, factor, block, quantize):
     return REAL_SWEEP(weight, cut, block, quantize)
 
 
-def transposed_factor(stats, damping, **options):
-    upper, events = REAL_FACTOR(stats, damping, **options)
+def transposed_factor(stats, damping, device, **options):
+    upper, events = REAL_FACTOR(stats, damping, device, **options)
     return upper.flip(0, 1), events
 
 
-def absolute_damping(stats, damping, **options):
-    return REAL_FACTOR(LayerStats(stats.hessian + 0.05 * torch.eye(len(stats.hessian)), stats.tokens), damping, **options)
+def absolute_damping(stats, damping, device, **options):
+    return REAL_FACTOR(LayerStats(stats.hessian + 0.05 * torch.eye(len(stats.hessian)), stats.tokens), damping, device, **options)
 
 
 def narrow_grid(weight, bits, **options):
