@@ -59,7 +59,7 @@ def inverse_factor(stats: LayerStats, damping: float, device: torch.device, *, a
     With act_order for the columns in `activation_order`. Computed once for each Hessian and kept in `stats.factors`. Dead columns
     (H_jj = 0) count as zeros in the mean and then get the mean themselves: the published code gives them 1, so that λ depends on the
     Hessian's scale; here it does not, and where H is large the two agree. Where H + λI is not positive definite, λ is multiplied by ten,
-    at most three times; an escalation is an event.
+    at most three times; an escalation is an event, and so are fewer calibration tokens than inputs.
     """
     name = f"{damping:g}{'-act-order' if act_order else ''}"
     factor = stats.factors.load(name)
@@ -70,8 +70,12 @@ def inverse_factor(stats: LayerStats, damping: float, device: torch.device, *, a
             hessian = hessian[order][:, order]
         factor = _factorize(hessian, damping)
         stats.factors.save(name, factor)
-    raised = Event("damping", f"raised from {damping:g} to {factor.damping:g} of the mean diagonal")
-    return factor.upper.to(device), (raised,) if factor.damping > damping else ()
+    events = []
+    if stats.tokens < len(stats.hessian):
+        events.append(Event("rank", f"{stats.tokens} calibration tokens for {len(stats.hessian)} inputs: singular but for the damping"))
+    if factor.damping > damping:
+        events.append(Event("damping", f"raised from {damping:g} to {factor.damping:g} of the mean diagonal"))
+    return factor.upper.to(device), tuple(events)
 
 
 def _factorize(hessian: Tensor, damping: float) -> Factor:

@@ -71,7 +71,7 @@ WITH_STATISTICS = (
     contract.test_the_scale_of_the_hessian_does_not_matter,
     contract.test_permuting_the_rows_permutes_the_result,
     contract.test_missing_or_empty_or_foreign_statistics_are_refused,
-    contract.test_a_single_calibration_token_gives_finite_weights,
+    contract.test_a_rank_one_calibration_gives_finite_weights_and_is_told_where_a_hessian_is_used,
 )
 BACKENDS = {
     "rtn": (RTN(4), (*COMMON, bits_are_as_promised(4 + 20 / 128), agrees_with_a_plain_loop("rtn4"))),
