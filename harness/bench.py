@@ -97,7 +97,7 @@ def _bench_layer(name: str, method: Quantizer, plain: Plain, weight: Tensor, hes
     size = len(weight)
     note = f"; {apart:.2%} of weights differ, output error {errors[0] / errors[1] - 1:+.2%}"
     _tell(f"{name} on {size} x {size}, plain loop / ours", paired_ratio(lambda: theirs(1), lambda: ours(1), repeats), note)
-    ratio = paired_ratio(lambda: theirs(SHARED), lambda: ours(SHARED), repeats)
+    ratio = paired_ratio(lambda: theirs(SHARED), lambda: ours(SHARED), -(-repeats // SHARED))
     _tell(f"{name} on {SHARED} x {size} x {size} with a common input, plain loop / ours", ratio)
 
 
