@@ -25,8 +25,8 @@ from harness import digest
 from harness.models import LoadedModel
 from harness.plain_model import CALIBRATION, MODEL, PREFIX, write_plain_model
 from luq.blocks import BlockWeights
-from luq.quantizers.keep import smallest_exact
-from luq.types import Event, LayerStats, OptionError, QuantizationError, QuantizedWeight, require_finite
+from luq.quantizers.keep import DenseWeight, smallest_exact
+from luq.types import LayerStats, OptionError, QuantizationError, QuantizedWeight, require_finite
 
 SCRIPTS = Path(__file__).parent / "workers"
 WORKERS: dict[str, tuple[str, str]] = {
@@ -40,32 +40,19 @@ SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 
 @dataclass(frozen=True)
-class ExternalWeight:
+class ExternalWeight(DenseWeight):
     """What a worker gave back. weight: dequantized, (out, in). declared_bytes: what its library keeps for this weight."""
 
     format: ClassVar[str] = "external"
-    bits: int
-    declared_bytes: int
-    weight: Tensor
-    events: tuple[Event, ...] = ()
-
-    @property
-    def shape(self) -> tuple[int, int]:
-        out, inner = self.weight.shape
-        return out, inner
+    bits: int = 0
+    declared_bytes: int = 0
 
     @property
     def paper_bits(self) -> float:
         return float(self.bits)
 
-    def tensors(self) -> dict[str, Tensor]:
-        return {"weight": self.weight}
-
     def header(self) -> dict[str, Any]:
         return {"bits": self.bits, "declared_bytes": self.declared_bytes}
-
-    def dequantize(self) -> Tensor:
-        return self.weight.float()
 
 
 @dataclass(frozen=True)
@@ -191,7 +178,7 @@ def read_result(folder: Path, quantizer: External, loaded: LoadedModel) -> dict[
                 raise QuantizationError(f"gave back no {'weight' if weight is None else 'stored bytes'} for {prefix}{name}")
             if not 0 < size <= 4 * weight.numel():
                 raise QuantizationError(f"says that {prefix}{name} takes {size} bytes, which cannot be for {weight.numel()} weights")
-            linears[name] = ExternalWeight(quantizer.bits, size, smallest_exact(weight.float()))
+            linears[name] = ExternalWeight(smallest_exact(weight.float()), bits=quantizer.bits, declared_bytes=size)
         known = dict(block.named_parameters())
         unknown = sorted(set(own) - set(known))
         if unknown:

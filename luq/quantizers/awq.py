@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from luq.blocks import BlockInput, BlockWeights, batched, watch_inputs
 from luq.families import Family, ScaleGroup, block_linears
 from luq.quantizers.column_sweep import require_matrix
-from luq.quantizers.grids import SCALE_DTYPES, Grid, GridWeight, check_grid_options
+from luq.quantizers.grids import SCALE_DTYPES, Grid, GridWeight, check_grid_options, round_to_grids
 from luq.types import LayerStats, QuantizationError, QuantizedWeight
 
 SCALE_STEPS = CLIP_STEPS = 20
@@ -47,12 +47,8 @@ class AWQ:
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
         """Rounding on AWQ's grid alone: what is left to do once scales and clips are in the weights."""
         require_matrix(weight, self.method)
-        weight = weight.float()
-        group = self._group(weight)
-        grids = [(self._fit(part), part) for part in weight.split(group, dim=1)]
-        scale, zero = (torch.cat([getattr(grid, name) for grid, _ in grids], dim=1) for name in ("scale", "zero"))
-        codes = torch.cat([grid.codes(part) for grid, part in grids], dim=1)
-        return GridWeight.pack(codes, scale, zero, bits=self.bits, group=group, scale_dtype=SCALE_DTYPES[self.scale_dtype])
+        dtype = SCALE_DTYPES[self.scale_dtype]
+        return round_to_grids(weight.float(), self._group(weight), self._fit, bits=self.bits, symmetric=False, scale_dtype=dtype)
 
     @torch.no_grad()
     def quantize_block(self, block: nn.Module, family: Family, inputs: Sequence[BlockInput]) -> BlockWeights:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -138,6 +139,17 @@ class GridWeight:
         else:
             index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
         return values.view(out, inner).sub_(zero[:, index]).mul_(scale[:, index])
+
+
+def round_to_grids(
+    weight: Tensor, group: int, fit: Callable[[Tensor], Grid], *, bits: int, symmetric: bool, scale_dtype: torch.dtype
+) -> GridWeight:
+    """Each weight to the nearest code of its row's and group's grid. weight: (out, in); group: columns, the last one may have fewer."""
+    parts = weight.split(group, dim=1)
+    grids = [fit(part) for part in parts]
+    codes = torch.cat([grid.codes(part) for grid, part in zip(grids, parts, strict=True)], dim=1)
+    scale, zero = (torch.cat([getattr(grid, name) for grid in grids], dim=1) for name in ("scale", "zero"))
+    return GridWeight.pack(codes, scale, None if symmetric else zero, bits=bits, group=group, scale_dtype=scale_dtype)
 
 
 def _index_bits(groups: int) -> int:

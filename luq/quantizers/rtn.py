@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import dataclass
 from typing import ClassVar
 
-import torch
 from torch import Tensor
 
 from luq.quantizers.column_sweep import require_matrix
-from luq.quantizers.grids import SCALE_DTYPES, GridWeight, check_grid_options, fit_grid
+from luq.quantizers.grids import SCALE_DTYPES, GridWeight, check_grid_options, fit_grid, round_to_grids
 from luq.types import LayerStats
 
 
@@ -30,12 +30,7 @@ class RTN:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
         require_matrix(weight, self.method)
-        weight = weight.float()
         group = weight.shape[1] if self.group == -1 else self.group
         dtype = SCALE_DTYPES[self.scale_dtype]
-        parts = weight.split(group, dim=1)
-        grids = [fit_grid(part, self.bits, symmetric=self.symmetric, scale_dtype=dtype) for part in parts]
-        codes = torch.cat([grid.codes(part) for grid, part in zip(grids, parts, strict=True)], dim=1)
-        zero = None if self.symmetric else torch.cat([g.zero for g in grids], dim=1)
-        scale = torch.cat([g.scale for g in grids], dim=1)
-        return GridWeight.pack(codes, scale, zero, bits=self.bits, group=group, scale_dtype=dtype)
+        fit = functools.partial(fit_grid, bits=self.bits, symmetric=self.symmetric, scale_dtype=dtype)
+        return round_to_grids(weight.float(), group, fit, bits=self.bits, symmetric=self.symmetric, scale_dtype=dtype)
