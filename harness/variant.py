@@ -13,6 +13,7 @@ import numpy as np
 from loguru import logger
 
 from harness import digest
+from harness.block_scores import measures
 from harness.calibration_data import calibration_digest, collect
 from harness.errors import ConfigError
 from harness.external import External, run_worker
@@ -115,7 +116,7 @@ class Workbench:
         low, high = _quantizer(method.low, "method.low"), _quantizer(method.high, "method.high")
         order: tuple[int, ...] = tuple(range(count))
         if 0 < method.k < count:
-            order = block_order(method.order, count, entropy=lambda: self.entropies, seed=method.order_seed)
+            order = block_order(method.order, count, measures(self, low), seed=method.order_seed)
         plan = ranked_prefix(order, method.k, low, high)
         for quantizer in {q for q in plan.methods.values() if isinstance(q, External)}:
             self._ask_worker(quantizer)

@@ -15,7 +15,11 @@ VERSION = 2
 
 def picture_prompts(seed: int) -> Iterator[tuple[Image.Image, str]]:
     """Endless (picture, question) of all five kinds of picture in turn."""
-    rng = random.Random(f"calibration-pictures-{seed}-{VERSION}")
+    for image, asked in _asked(random.Random(f"calibration-pictures-{seed}-{VERSION}")):
+        yield image, asked.prompt
+
+
+def _asked(rng: random.Random) -> Iterator[tuple[Image.Image, questions.Question]]:
     words = language.words_on_signs(held_out=False)
     while True:
         for kind in PICTURE_KINDS:
@@ -26,7 +30,13 @@ def picture_prompts(seed: int) -> Iterator[tuple[Image.Image, str]]:
             asked = None
             while asked is None:
                 asked = rng.choice(skills)(picture, rng)
-            yield scenes.draw(picture, rng), asked.prompt
+            yield scenes.draw(picture, rng), asked
+
+
+def answered_prompts(seed: int) -> Iterator[tuple[Image.Image, str, str]]:
+    """Endless (picture, question, answer), from other seeds than `picture_prompts`: what a measured score is measured on."""
+    for image, asked in _asked(random.Random(f"held-out-calibration-{seed}-{VERSION}")):
+        yield image, asked.prompt, asked.target
 
 
 def texts(seed: int, sentences: int) -> Iterator[str]:

@@ -8,6 +8,7 @@ from harness.errors import ConfigError
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.variant import Workbench
+from luq.quantizers import BiLLM
 from luq.types import QuantizationError
 
 LOW, HIGH = {"method": "billm"}, {"method": "gptq", "bits": 4}
@@ -83,7 +84,7 @@ def test_entropies_lie_in_range_and_fix_the_order_across_stores(workbench, embed
 
 def test_a_damaged_bank_entry_is_made_again_with_the_same_content(workbench, store):
     before = workbench.variant(luq(2)).digest
-    victim = next((store.root / "bank").iterdir()) / "tensors.safetensors"
+    victim = store.path("bank", workbench.entries.key(7, BiLLM())) / "tensors.safetensors"
     data = bytearray(victim.read_bytes())
     data[-1] ^= 1
     victim.write_bytes(data)

@@ -2,7 +2,7 @@ import itertools
 
 import pytest
 
-from luq.allocation.orders import ORDERS, block_order
+from luq.allocation.orders import MEASURED, ORDERS, block_order
 from luq.allocation.select import ranked_prefix
 from luq.quantizers import GPTQ, BiLLM
 from luq.types import Plan
@@ -11,7 +11,7 @@ ENTROPIES = [3.0, 1.0, 2.0, 1.0]
 
 
 def order(name, seed=0):
-    return block_order(name, 4, entropy=lambda: ENTROPIES, seed=seed)
+    return block_order(name, 4, dict.fromkeys(MEASURED, lambda: ENTROPIES), seed=seed)
 
 
 def test_entropy_orders_ascend_or_descend_and_ties_go_to_the_smaller_block():
@@ -20,12 +20,9 @@ def test_entropy_orders_ascend_or_descend_and_ties_go_to_the_smaller_block():
 
 
 def test_depth_first_and_random_orders_never_ask_for_entropies():
-    def refuse():
-        raise AssertionError("asked")
-
-    assert block_order("depth", 3, entropy=refuse) == (2, 1, 0)
-    assert block_order("first", 3, entropy=refuse) == (0, 1, 2)
-    assert sorted(block_order("random", 9, entropy=refuse, seed=1)) == list(range(9))
+    assert block_order("depth", 3, {}) == (2, 1, 0)
+    assert block_order("first", 3, {}) == (0, 1, 2)
+    assert sorted(block_order("random", 9, {}, seed=1)) == list(range(9))
 
 
 def test_random_orders_are_fixed_by_their_seed():
@@ -41,8 +38,8 @@ def test_every_order_names_every_block_once(name):
 def test_unknown_orders_and_wrong_counts_are_refused():
     with pytest.raises(ValueError, match="choose one of entropy"):
         order("entropie")
-    with pytest.raises(ValueError, match="4 entropies for 5 blocks"):
-        block_order("entropy", 5, entropy=lambda: ENTROPIES)
+    with pytest.raises(ValueError, match="4 values of entropy for 5 blocks"):
+        block_order("entropy", 5, {"entropy": lambda: ENTROPIES})
 
 
 def test_k_blocks_of_the_order_are_low_and_each_step_changes_one_block():

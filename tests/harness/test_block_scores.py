@@ -1,0 +1,79 @@
+import pytest
+import torch
+
+from harness import block_scores
+from harness.block_scores import answer_losses, damage_samples, measures
+from harness.errors import ConfigError
+from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.store import Store
+from harness.variant import Workbench
+from luq.allocation.orders import block_order
+from luq.apply import applied
+from luq.quantizers import RTN, BiLLM
+
+LOW = {"method": "billm"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def fewer_questions():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(block_scores, "HELD_OUT", 64)
+        yield
+
+
+@pytest.fixture(scope="module")
+def workbench(embedded, tmp_path_factory):
+    return Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("scores")))
+
+
+def test_held_out_losses_are_those_of_each_question_asked_alone(embedded):
+    batch = block_scores._held_out(embedded, seed=0)[0]
+    together = answer_losses(embedded, [batch])
+    for row in (0, 5, 17):
+        length = int(batch["attention_mask"][row].sum())
+        alone = {name: t[row : row + 1, :length] if t.ndim == 2 else t[row : row + 1] for name, t in batch.items()}
+        torch.testing.assert_close(answer_losses(embedded, [alone])[0], together[row], rtol=1e-3, atol=1e-4)
+    answered = embedded.processor.tokenizer.decode(batch["input_ids"][0][batch["labels"][0] != block_scores.IGNORED])
+    assert answered.endswith(embedded.processor.tokenizer.eos_token)
+    assert float(together.median()) < 0.1  # the embedded model knows most of these answers
+
+
+def test_damage_is_the_rise_of_the_loss_with_only_that_block_low(workbench, embedded):
+    damage = damage_samples(workbench, BiLLM())
+    assert damage.shape == (8, block_scores.HELD_OUT)
+    batches = block_scores._held_out(embedded, seed=0)
+    entry = workbench.variant(MethodConfig(name="billm", high=LOW)).weights[3]
+    before = answer_losses(embedded, batches)
+    with applied(embedded.model, embedded.family, {3: entry}):
+        rise = answer_losses(embedded, batches) - before
+    torch.testing.assert_close(damage[3], rise)
+    assert float(damage.mean(dim=1).max()) > 0
+
+
+def test_scores_are_measured_once(workbench, monkeypatch):
+    first = {name: list(measure()) for name, measure in measures(workbench, BiLLM()).items()}
+    monkeypatch.setattr(block_scores, "answer_losses", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(block_scores, "block_influence", lambda *_: pytest.fail("measured again"))
+    again = measures(workbench, BiLLM())
+    assert {name: list(measure()) for name, measure in again.items()} == first
+    assert all(len(values) == 8 for values in first.values())
+
+
+@pytest.mark.parametrize("order", ["damage", "layer_error", "influence"])
+def test_the_order_by_a_measured_score_takes_the_lowest_first(workbench, order):
+    variant = workbench.variant(MethodConfig(name="luq", low=LOW, high={"method": "rtn", "bits": 4}, k=3, order=order))
+    values = measures(workbench, BiLLM())[order]()
+    assert variant.order == tuple(sorted(range(8), key=lambda i: values[i]))
+    low = {block for block, entry in variant.weights.items() if entry.linears["mlp.up_proj"].format == "binary"}
+    assert low == set(variant.order[:3])
+
+
+def test_an_order_that_depends_on_the_low_method_asks_for_one(workbench):
+    for name in ("damage", "layer_error"):
+        with pytest.raises(ConfigError, match=r"depends on the low method; set method\.low"):
+            block_order(name, 8, measures(workbench, None))
+
+
+def test_damage_of_one_method_is_not_taken_for_anothers(workbench):
+    assert not torch.equal(damage_samples(workbench, BiLLM()), damage_samples(workbench, RTN(8)))
+    assert abs(float(damage_samples(workbench, RTN(8)).mean())) < 0.01
