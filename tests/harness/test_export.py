@@ -16,7 +16,7 @@ from luq.apply import applied
 METHODS = {
     "luq": MethodConfig(name="luq", low={"method": "billm"}, high={"method": "gptq", "bits": 4}, k=3, order="depth"),
     "awq": MethodConfig(name="awq3", high={"method": "awq", "bits": 3}),
-    "mixed": MethodConfig(name="mixed", low=None, high={"method": "sage", "clustering": "kmeans"}, k=0),
+    "mixed": MethodConfig(name="mixed", low=None, high={"method": "sage", "clustering": "kmeans", "groups": 4, "sample": 400}, k=0),
 }
 
 

@@ -44,7 +44,7 @@ def test_stored_bytes_fall_by_the_same_amount_for_every_block_that_goes_low(work
     assert steps.pop() > 0
 
 
-@pytest.mark.parametrize("low", ["pbllm", "gptq2", "awq3", {"method": "sage", "clustering": "kmeans", "groups": 4}], ids=str)
+@pytest.mark.parametrize("low", ["pbllm", "gptq2", "awq3", {"method": "sage", "clustering": "kmeans", "groups": 4, "sample": 400}], ids=str)
 def test_any_method_can_be_the_low_one_by_configuration_alone(workbench, low):
     config = (
         compose(["method=luq", "method.k=2", "method.order=depth", f"method.low={low}"]).method if isinstance(low, str) else luq(2, low=low)
