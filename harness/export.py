@@ -18,6 +18,7 @@ from harness.packed_model import FORMAT, read_manifest
 from harness.store import MANIFEST, TENSORS, complete_or_absent, explained
 from harness.stored_bank import to_tensors
 from harness.variant import Variant
+from luq.blocks import BlockWeights
 from luq.quantizers.keep import smallest_exact
 
 
@@ -57,7 +58,7 @@ def _tensors(loaded: LoadedModel, variant: Variant) -> tuple[dict[str, Tensor], 
     tensors: dict[str, Tensor] = {}
     blocks: dict[str, dict[str, object]] = {}
     for index, entry in variant.weights.items():
-        packed, meta = to_tensors(entry)
+        packed, meta = to_tensors(BlockWeights(entry.linears))  # changed parameters go with the dense ones
         prefix = f"{loaded.family.blocks}.{index}"
         blocks[str(index)] = meta
         tensors |= {f"packed.{index}.{name}": tensor for name, tensor in packed.items()}

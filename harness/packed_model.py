@@ -15,7 +15,7 @@ from torch import Tensor
 
 from harness.errors import ConfigError
 from harness.store import MANIFEST, TENSORS, CorruptEntry, verify_tensors
-from harness.stored_bank import CHANGED, from_tensors
+from harness.stored_bank import from_tensors
 from luq.blocks import BlockWeights
 from luq.families import find_family
 from luq.packed_linear import pack_model
@@ -59,5 +59,4 @@ def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
 
 def _block(index: str, meta: dict[str, Any], tensors: dict[str, Tensor]) -> BlockWeights:
     prefix = f"packed.{index}."
-    own = {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
-    return from_tensors({name: tensor for name, tensor in own.items() if not name.startswith(f"{CHANGED}.")}, meta)
+    return from_tensors({name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}, meta)

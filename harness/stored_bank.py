@@ -11,7 +11,7 @@ from harness import digest
 from harness.store import Store
 from luq.blocks import BlockWeights, needs_calibration
 from luq.quantizers import describe_quantizer, rebuild_weight
-from luq.types import Event, Factor, LayerStats, QuantizationError, QuantizedWeight, Quantizer
+from luq.types import Event, Factor, LayerStats, QuantizationError, Quantizer
 
 CHANGED = "changed"
 
@@ -48,7 +48,10 @@ def to_tensors(weights: BlockWeights) -> tuple[dict[str, Tensor], dict[str, Any]
     """(tensors, what JSON must say of them) of a block; `from_tensors` is the inverse."""
     tensors = {f"{name}.{part}": tensor for name, w in weights.linears.items() for part, tensor in w.tensors().items()}
     tensors |= {f"{CHANGED}.{name}": tensor for name, tensor in weights.changed.items()}
-    linears = {name: describe_weight(w) | {"events": [[e.kind, e.detail] for e in w.events]} for name, w in weights.linears.items()}
+    linears = {
+        name: {"format": w.format, "header": w.header(), "events": [[e.kind, e.detail] for e in w.events]}
+        for name, w in weights.linears.items()
+    }
     return tensors, {"linears": linears}
 
 
@@ -59,10 +62,6 @@ def from_tensors(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Bloc
         events = tuple(Event(*event) for event in entry["events"])
         linears[name] = rebuild_weight(entry["format"], entry["header"], _below(name, tensors), events)
     return BlockWeights(linears, _below(CHANGED, tensors))
-
-
-def describe_weight(weight: QuantizedWeight) -> dict[str, Any]:
-    return {"format": weight.format, "header": weight.header()}
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

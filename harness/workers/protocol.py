@@ -68,7 +68,17 @@ def norms(model: torch.nn.Module) -> dict[str, torch.Tensor]:
     return {name: p for name, p in model.named_parameters() if name.startswith("model.layers.") and "layernorm" in name}
 
 
-def unpack_gptq(layer: torch.nn.Module, bits: int) -> torch.Tensor:
+def unpack_gptq(model: torch.nn.Module, bits: int) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
+    """(weights, stored bytes) by linear, of a model packed as auto-gptq does."""
+    weights, stored = {}, {}
+    for name, module in model.named_modules():
+        if any(name.endswith(linear) for linear in BLOCK_LINEARS):
+            weights[name] = _unpack_layer(module, bits)
+            stored[name] = sum(t.nbytes for t in (module.qweight, module.qzeros, module.scales, module.g_idx))
+    return weights, stored
+
+
+def _unpack_layer(layer: torch.nn.Module, bits: int) -> torch.Tensor:
     """(out, in) float32 of a linear packed as auto-gptq does: codes in a stream of int32 words, zero points stored less one."""
     codes = _unpack_words(layer.qweight, bits)
     zeros = _unpack_words(layer.qzeros.T, bits).T[:, : codes.shape[1]] + 1

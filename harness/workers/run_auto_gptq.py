@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import torch
-from protocol import BLOCK_LINEARS, read_task, unpack_gptq, write_result
+from protocol import read_task, unpack_gptq, write_result
 from transformers import AutoModelForCausalLM
 
 # The library asks for CUDA at every step; nothing of the algorithm does.
@@ -23,11 +23,7 @@ def main() -> None:
     sequences = task.sequences()
     examples = [{"input_ids": ids, "attention_mask": torch.ones_like(ids)} for ids in sequences]
     quantizer.quantize(examples, batch_size=1, use_triton=False, cache_examples_on_gpu=False)
-    weights, stored = {}, {}
-    for name, module in model.named_modules():
-        if any(name.endswith(linear) for linear in BLOCK_LINEARS):
-            weights[name] = unpack_gptq(module, task.bits)
-            stored[name] = sum(t.nbytes for t in (module.qweight, module.qzeros, module.scales, module.g_idx))
+    weights, stored = unpack_gptq(model, task.bits)
     write_result(task, "auto-gptq", sum(ids.numel() for ids in sequences), weights, stored, {})
 
 

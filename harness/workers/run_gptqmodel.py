@@ -6,7 +6,7 @@ import os
 
 os.environ.setdefault("GPTQMODEL_CPU_WORKERS", "2")
 from gptqmodel import GPTQModel, QuantizeConfig
-from protocol import BLOCK_LINEARS, read_task, unpack_gptq, write_result
+from protocol import read_task, unpack_gptq, write_result
 
 
 def main() -> None:
@@ -26,11 +26,7 @@ def main() -> None:
     sequences = task.sequences()
     examples = [{"input_ids": ids[0].tolist(), "attention_mask": [1] * ids.shape[1]} for ids in sequences]
     model.quantize(examples, batch_size=1)
-    weights, stored = {}, {}
-    for name, module in model.model.named_modules():
-        if any(name.endswith(linear) for linear in BLOCK_LINEARS):
-            weights[name] = unpack_gptq(module, task.bits)
-            stored[name] = sum(t.nbytes for t in (module.qweight, module.qzeros, module.scales, module.g_idx))
+    weights, stored = unpack_gptq(model.model, task.bits)
     write_result(task, "gptqmodel", sum(ids.numel() for ids in sequences), weights, stored, {})
 
 

@@ -62,11 +62,11 @@ class AWQ:
         working = self.transformed(block, family, inputs)
         before, after = dict(block.named_parameters()), dict(working.named_parameters())
         linears: dict[str, QuantizedWeight] = {}
-        grams = _clip_inputs(working, family, inputs) if self.clip else {}
+        seen = _clip_inputs(working, family, inputs) if self.clip else {}
         for name, linear in block_linears(working, family).items():
             weight = linear.weight.float()
-            if name in grams:
-                weight = self._clipped(weight, grams[name])
+            if name in seen:
+                weight = self._clipped(weight, seen[name])
             linears[name] = self(weight, None)
         packed = {f"{name}.weight" for name in linears}
         changed = {name: value for name, value in after.items() if name not in packed and not torch.equal(value, before[name])}
