@@ -89,7 +89,7 @@ class External:
         if self.command:
             return shlex.split(self.command)
         environment, script = WORKERS[self.worker]
-        python = environments / environment / "bin" / "python"
+        python = environments.absolute() / environment / "bin" / "python"
         if not python.exists():
             raise QuantizationError(
                 f"external: {self.worker} needs the environment {environments / environment}; build it with `make workers`"
@@ -122,19 +122,20 @@ def run_worker(
         (folder / "out").mkdir()
         command += ["--model", str(folder / MODEL), "--calibration", str(folder / CALIBRATION), "--out", str(folder / "out")]
         command += ["--bits", str(quantizer.bits), "--group", str(quantizer.group)]
-        _run(command, quantizer.title, timeout, log)
+        # Some libraries write logs where they run; a command of one's own may name files from here.
+        _run(command, quantizer.title, timeout, log, folder if quantizer.worker else Path.cwd())
         try:
             return read_result(folder / "out", quantizer, loaded)
         except QuantizationError as error:
             raise QuantizationError(f"external: {quantizer.title} {error}; its log is {log}") from error
 
 
-def _run(command: Sequence[str], title: str, timeout: float, log: Path) -> None:
+def _run(command: Sequence[str], title: str, timeout: float, log: Path, cwd: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not SECRETS.search(name)}
     with log.open("wb") as output:
         try:
             process = subprocess.Popen(
-                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, start_new_session=True
+                command, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT, env=environment, cwd=cwd, start_new_session=True
             )
         except OSError as error:
             raise QuantizationError(f"external: {title} cannot be started: {error}; see method.high.command") from error
