@@ -20,8 +20,9 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
+from harness.app import compose
 from harness.models import load_model
-from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
+from harness.schema import EntropyConfig, MethodConfig, WorkersConfig
 from harness.store import Store
 from harness.variant import Variant, Workbench
 from luq.blocks import BlockWeights, run_block
@@ -100,5 +101,5 @@ if __name__ == "__main__":
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     model = load_model("mini", "mini", "float32", "auto")
-    bench = Workbench(model, CalibrationConfig(), EntropyConfig(), Store(options.store), WorkersConfig(options.workers))
+    bench = Workbench(model, compose([]).calibration, EntropyConfig(), Store(options.store), WorkersConfig(options.workers))
     Console().print(compare(bench))

@@ -17,13 +17,17 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass
 class ModelConfig:
-    """name: in tables. path: a folder, or the name of a model on the hub; "mini" is the embedded model. source: where its calibration
-    pictures and texts come from."""
+    """name: in tables. path: a folder, or the name of a model on the hub; "mini" is the embedded model. calibration_*: what `calibration`
+    takes unless told otherwise."""
 
     name: str = MISSING
     path: str = MISSING
     dtype: str = "float32"
     device: str = "auto"
+    calibration_text: str = "mini"
+    calibration_image_text: str | None = "mini"
+    calibration_tokens: int = 262144
+    calibration_sequence: int = 2048
 
 
 @dataclass
@@ -41,9 +45,12 @@ class MethodConfig:
 
 @dataclass
 class CalibrationConfig:
-    """alpha: share of the tokens that come from image-text samples. tokens: in all. sequence: tokens of a text sequence."""
+    """alpha: share of the tokens that come from image-text samples. text, image_text: their sources, `mini` or a path (see sources.py).
+    tokens: in all. sequence: tokens of a text sequence."""
 
     alpha: float = 0.5
+    text: str = "mini"
+    image_text: str | None = "mini"
     tokens: int = 8192
     sequence: int = 64
     seed: int = 0
@@ -108,6 +115,11 @@ def check(config: Config) -> None:
     _require(config.batch_size > 0, f"batch_size is {config.batch_size}; it must be at least 1")
     _require(0 <= config.calibration.alpha <= 1, f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1")
     _require(config.calibration.tokens > 0, f"calibration.tokens is {config.calibration.tokens}; it must be above 0")
+    _require(
+        config.calibration.alpha == 0 or bool(config.calibration.image_text),
+        f"calibration.alpha is {config.calibration.alpha}, but there is no source of image-text samples: set calibration.image_text, or "
+        "calibrate on text alone with calibration=text",
+    )
     _require(config.calibration.sequence > 1, f"calibration.sequence is {config.calibration.sequence}; it must be above 1")
     _require(config.entropy.clusters > 1, f"entropy.clusters is {config.entropy.clusters}; K-means needs at least 2")
     _require(config.entropy.seeds > 0, f"entropy.seeds is {config.entropy.seeds}; it must be at least 1")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from torch import Tensor
@@ -10,6 +11,7 @@ from torch import Tensor
 from harness import digest
 from harness.store import Store
 from luq.blocks import BlockWeights, needs_calibration
+from luq.calibration.hessian import summed
 from luq.quantizers import describe_quantizer, rebuild_weight
 from luq.types import Event, Factor, LayerStats, QuantizationError, Quantizer
 
@@ -105,7 +107,7 @@ def save_stats(store: Store, key: str, stats: Mapping[str, LayerStats]) -> None:
 
 
 def load_stats(store: Store, key: str) -> dict[str, LayerStats] | None:
-    """What `save_stats` wrote: linears with a common input share one object, and with it the factors."""
+    """What `save_stats` wrote: linears with a common input share one object."""
     found = store.load_tensors("stats", key)
     if found is None:
         return None
@@ -114,5 +116,17 @@ def load_stats(store: Store, key: str) -> dict[str, LayerStats] | None:
     for entry in meta["linears"].values():
         owner = entry["hessian"]
         if owner not in shared:
-            shared[owner] = LayerStats(tensors[owner], entry["tokens"], entry["inputs"], StoredFactors(store, f"{key}/{owner}"))
+            shared[owner] = LayerStats(tensors[owner], entry["tokens"], entry["inputs"])
     return {name: shared[entry["hessian"]] for name, entry in meta["linears"].items()}
+
+
+def sum_stats(store: Store, key: str, parts: Sequence[Mapping[str, LayerStats]]) -> dict[str, LayerStats]:
+    """Statistics of all parts of a calibration together, with factors that are kept under `key`; linears with a common input share both."""
+    shared: dict[int, LayerStats] = {}
+    found: dict[str, LayerStats] = {}
+    for name, first in parts[0].items():
+        if id(first) not in shared:
+            total = summed([part[name] for part in parts])
+            shared[id(first)] = replace(total, factors=StoredFactors(store, f"{key}/{name}"))
+        found[name] = shared[id(first)]
+    return found

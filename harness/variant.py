@@ -14,13 +14,13 @@ from loguru import logger
 
 from harness import digest
 from harness.block_scores import measures
-from harness.calibration_data import calibration_digest, collect
+from harness.calibration_data import CalibrationData, Part, calibration_digest, collect, part_digest, parts
 from harness.errors import ConfigError
 from harness.external import External, run_worker
 from harness.models import LoadedModel
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
 from harness.store import Store
-from harness.stored_bank import StoredBank, load_stats, save_stats
+from harness.stored_bank import StoredBank, load_stats, save_stats, sum_stats
 from luq.allocation.orders import block_order
 from luq.allocation.select import ranked_prefix
 from luq.bank import Bank
@@ -57,17 +57,54 @@ class Workbench:
         self.loaded, self.calibration, self.entropy_config, self.store = loaded, calibration, entropy, store
         self.workers = workers or WorkersConfig()
         self.origin = calibration_digest(loaded, calibration)
+        self._parts = parts(calibration)
         self.entries = StoredBank(store, self.origin)
         self.bank = Bank(loaded.blocks, loaded.family, self.stats, self.entries, self.captures)
 
     def stats(self, block: int) -> Mapping[str, LayerStats]:
-        found = load_stats(self.store, self._stats_key(block))
-        if found is None:
-            for _ in self.captures():
-                pass
-            found = load_stats(self.store, self._stats_key(block))
+        """From full-precision inputs. The parts that are missing in the store, of any block, are captured first."""
+        key = digest.of_value([self.origin, "block", block])
+        if (found := self._sum_of_parts(block, key)) is None:
+            self._capture_parts([part for part in self._parts if not self._has_part(part)])
+            found = self._sum_of_parts(block, key)
         assert found is not None, "statistics were just written"
         return found
+
+    def _sum_of_parts(self, block: int, key: str) -> dict[str, LayerStats] | None:
+        found = [load_stats(self.store, self._part_key(part, block)) for part in self._parts]
+        complete = [part for part in found if part is not None]
+        return sum_stats(self.store, key, complete) if len(complete) == len(found) else None
+
+    def _part_key(self, part: Part, block: int) -> str:
+        return digest.of_value([part_digest(self.loaded, self.calibration, part), "block", block])
+
+    def _has_part(self, part: Part) -> bool:
+        return all(self.store.has("stats", self._part_key(part, block)) for block in range(len(self.loaded.blocks)))
+
+    def _capture_parts(self, missing: list[Part]) -> None:
+        data = self._collect(missing)
+        for capture in capture_blocks(self.loaded.model, self.loaded.family, list(data.parts.values())):
+            self._keep_stats(missing, capture)
+
+    def _keep_stats(self, captured: list[Part], capture: BlockCapture) -> None:
+        for part, stats in zip(captured, capture.stats, strict=True):
+            key = self._part_key(part, capture.index)
+            if not self.store.has("stats", key):
+                save_stats(self.store, key, stats)
+
+    def _collect(self, only: list[Part] | None = None) -> CalibrationData:
+        data = collect(self.loaded, self.calibration, only)
+        logger.info(
+            f"calibration: {data.tokens} tokens in {len(data.sequences)} sequences, {data.image_text_tokens} of image-text samples, "
+            f"{data.image_token_share:.1%} image tokens"
+        )
+        return data
+
+    def captures(self) -> Iterator[BlockCapture]:
+        """One pass over the calibration data; statistics that are missing in the store are stored on the way."""
+        for capture in capture_blocks(self.loaded.model, self.loaded.family, list(self._collect().parts.values())):
+            self._keep_stats(self._parts, capture)
+            yield capture
 
     @cached_property
     def entropies(self) -> list[float]:
@@ -80,21 +117,6 @@ class Workbench:
             with self.store.creating("entropy", key) as folder:
                 (folder / "entropy.json").write_text(json.dumps(record, allow_nan=False))
         return [float(v) for v in json.loads(path.read_text())["mean"]]
-
-    def _stats_key(self, block: int) -> str:
-        return digest.of_value([self.origin, "block", block])
-
-    def captures(self) -> Iterator[BlockCapture]:
-        """One pass over the calibration data; statistics that are missing in the store are stored on the way."""
-        data = collect(self.loaded, self.calibration)
-        logger.info(
-            f"calibration: {data.tokens} tokens in {len(data.sequences)} sequences, {data.image_text_tokens} of image-text samples, "
-            f"{data.image_token_share:.1%} image tokens"
-        )
-        for capture in capture_blocks(self.loaded.model, self.loaded.family, data.sequences):
-            if not self.store.has("stats", self._stats_key(capture.index)):
-                save_stats(self.store, self._stats_key(capture.index), capture.stats)
-            yield capture
 
     def _block_entropy(self, capture: BlockCapture) -> tuple[float, float]:
         """(mean, standard deviation over seeds) in bits."""

@@ -21,41 +21,54 @@ class _Reached(Exception):
 
 @dataclass(frozen=True)
 class BlockCapture:
-    """index: of the block. stats: by linear name. inputs: what each sequence gives the block. outputs: residual stream after the block, one
-    (tokens, hidden) tensor a sequence."""
+    """index: of the block. stats: by linear name, one entry a group of sequences. inputs: what each sequence gives the block. outputs:
+    residual stream after the block, one (tokens, hidden) tensor a sequence."""
 
     index: int
-    stats: dict[str, LayerStats]
+    stats: list[dict[str, LayerStats]]
     inputs: list[BlockInput]
     outputs: list[Tensor]
 
 
 @torch.inference_mode()
-def capture_blocks(model: nn.Module, family: Family, sequences: Sequence[Mapping[str, Tensor]]) -> Iterator[BlockCapture]:
+def capture_blocks(model: nn.Module, family: Family, groups: Sequence[Sequence[Mapping[str, Tensor]]]) -> Iterator[BlockCapture]:
     """Yield what calibration learns about each block, from full-precision inputs.
 
-    sequences: keyword arguments of the model's forward, one unpadded sequence each (batch of 1). Memory holds a block's residual streams
-    before and behind it and its Hessians. Raises QuantizationError for no sequences, NaN activations (naming block and sequence) and
-    linears that were never reached.
+    groups: of sequences; each group gets statistics of its own. A sequence is the keyword arguments of the model's forward, unpadded (batch
+    of 1). Memory holds a block's residual streams before and behind it and its Hessians. Raises QuantizationError for no sequences, NaN
+    activations (naming block and sequence) and linears that were never reached.
     """
-    if not sequences:
+    inputs = [first_block_input(model, family, sequence) for group in groups for sequence in group]
+    if not inputs:
         raise QuantizationError("calibration got no sequences; check the calibration source and its number of tokens")
-    inputs = [first_block_input(model, family, sequence) for sequence in sequences]
     for index, block in enumerate(decoder_blocks(model, family)):
+        stats: list[dict[str, LayerStats]] = []
         outputs: list[Tensor] = []
-        sums, handles = _watch(block, family)
-        try:
-            for number, given in enumerate(inputs):
-                outputs.append(run_block(block, given))
-                if not bool(torch.isfinite(outputs[-1]).all()):
-                    raise QuantizationError(f"block {index} gives NaN or infinite activations on calibration sequence {number}")
-        finally:
-            for handle in handles:
-                handle.remove()
-        shared = [(group, total.stats(f"block {index} {group[0]}")) for group, total in sums]
-        stats = {name: layer for group, layer in shared for name in group}
+        for group in groups:
+            begin = len(outputs)
+            found, states = block_stats(block, family, inputs[begin : begin + len(group)], f"block {index}", begin)
+            stats.append(found)
+            outputs += states
         yield BlockCapture(index, stats, inputs, [state[0] for state in outputs])
         inputs = [BlockInput(state, given.context) for state, given in zip(outputs, inputs, strict=True)]
+
+
+def block_stats(
+    block: nn.Module, family: Family, inputs: Sequence[BlockInput], label: str, first: int = 0
+) -> tuple[dict[str, LayerStats], list[Tensor]]:
+    """(statistics of every linear, output of every sequence) of one block. first: number of the first sequence, for messages."""
+    outputs: list[Tensor] = []
+    sums, handles = _watch(block, family)
+    try:
+        for number, given in enumerate(inputs, first):
+            outputs.append(run_block(block, given))
+            if not bool(torch.isfinite(outputs[-1]).all()):
+                raise QuantizationError(f"{label} gives NaN or infinite activations on calibration sequence {number}")
+    finally:
+        for handle in handles:
+            handle.remove()
+    shared = [(group, total.stats(f"{label} {group[0]}")) for group, total in sums]
+    return {name: layer for group, layer in shared for name in group}, outputs
 
 
 def first_block_input(model: nn.Module, family: Family, sequence: Mapping[str, Tensor]) -> BlockInput:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -28,3 +30,10 @@ class HessianSum:
         if not bool(torch.isfinite(self.total).all()):
             raise QuantizationError(f"{label}: the inputs of this layer held NaN or infinite values during calibration")
         return LayerStats(self.total / self.tokens, self.tokens)
+
+
+def summed(parts: Sequence[LayerStats]) -> LayerStats:
+    """The statistics of all tokens of the parts together; Hessians are linear in the calibration mix."""
+    tokens = sum(part.tokens for part in parts)
+    hessian = sum((part.hessian * (part.tokens / tokens) for part in parts[1:]), parts[0].hessian * (parts[0].tokens / tokens))
+    return LayerStats(hessian, tokens, parts[0].inputs)

@@ -12,7 +12,7 @@ from luq.blocks import BlockWeights
 
 @pytest.fixture(scope="module")
 def bench(embedded, tmp_path_factory):
-    return Workbench(embedded, CalibrationConfig(tokens=300), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("agreement")))
+    return Workbench(embedded, CalibrationConfig(sequence=64, tokens=300), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("agreement")))
 
 
 def test_equal_weights_agree_fully_and_moved_scales_say_nothing(bench):

@@ -23,7 +23,7 @@ def fewer_questions():
 
 @pytest.fixture(scope="module")
 def workbench(embedded, tmp_path_factory):
-    return Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("scores")))
+    return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("scores")))
 
 
 def test_held_out_losses_are_those_of_each_question_asked_alone(embedded):

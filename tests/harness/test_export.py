@@ -22,7 +22,7 @@ METHODS = {
 
 @pytest.fixture(scope="module")
 def workbench(tmp_path_factory, embedded):
-    return Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("export")))
+    return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("export")))
 
 
 @pytest.mark.parametrize("name", METHODS)

@@ -52,7 +52,9 @@ def worker(tmp_path):
 
 @pytest.fixture
 def workbench(embedded, tmp_path):
-    return Workbench(embedded, CalibrationConfig(tokens=200), EntropyConfig(8, 2), Store(tmp_path / "runs"), WorkersConfig(timeout=60))
+    return Workbench(
+        embedded, CalibrationConfig(sequence=64, tokens=200), EntropyConfig(8, 2), Store(tmp_path / "runs"), WorkersConfig(timeout=60)
+    )
 
 
 def method(command, **options):
@@ -178,10 +180,10 @@ def test_the_plain_model_computes_what_the_decoder_computes_on_pictures_too(embe
     from harness.calibration_data import collect
     from luq.calibration.capture import capture_blocks
 
-    sequences = collect(embedded, CalibrationConfig(tokens=200, alpha=0.5)).sequences
+    sequences = collect(embedded, CalibrationConfig(sequence=64, tokens=200, alpha=0.5)).sequences
     write_plain_model(embedded, sequences, tmp_path)
     plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
-    *_, last = capture_blocks(embedded.model, embedded.family, sequences)
+    *_, last = capture_blocks(embedded.model, embedded.family, [sequences])
     first = 0
     for expected in last.outputs:
         ids = torch.arange(first, first + len(expected))[None]
@@ -211,7 +213,9 @@ def test_a_shipped_worker_agrees_with_our_own_method(name, embedded, tmp_path):
     folder = Path(".workers").resolve()
     if not (folder / WORKERS[name][0] / "installed").exists():
         pytest.skip("needs the workers' environments: make workers")
-    bench = Workbench(embedded, CalibrationConfig(tokens=2048), EntropyConfig(8, 2), Store(tmp_path / "runs"), WorkersConfig(str(folder)))
+    bench = Workbench(
+        embedded, CalibrationConfig(sequence=64, tokens=2048), EntropyConfig(8, 2), Store(tmp_path / "runs"), WorkersConfig(str(folder))
+    )
     theirs = bench.variant(MethodConfig(name=name, high={"method": "external", "worker": name}))
     ours = bench.variant(MethodConfig(name="gptq4", high={"method": "gptq", "bits": 4}))
     assert 4 < theirs.stored_bits < 4.5

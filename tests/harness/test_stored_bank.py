@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from harness.stored_bank import StoredBank, load_stats, save_stats
+from harness.stored_bank import StoredBank, load_stats, save_stats, sum_stats
 from luq.blocks import BlockWeights
 from luq.quantizers import AWQ, GPTQ, RTN, SAGE, BiLLM, Keep, column_sweep
 from luq.types import LayerStats
@@ -49,14 +49,14 @@ def test_a_factor_is_computed_once_for_all_linears_methods_and_runs(store, monke
     computed = []
     real = column_sweep._factorize
     monkeypatch.setattr(column_sweep, "_factorize", lambda *arguments: computed.append(1) or real(*arguments))
-    first = load_stats(store, "k")
+    first = sum_stats(store, "sum", [load_stats(store, "k")])
     alone = [method(weight, layer).dequantize() for method in (GPTQ(4), BiLLM())]
     computed.clear()
     for method in (GPTQ(4), GPTQ(2), BiLLM()):
         for name in ("q", "k"):
             method(weight, first[name])
     assert len(computed) == 1
-    again = load_stats(store, "k")
+    again = sum_stats(store, "sum", [load_stats(store, "k")])
     shared = [method(weight, again["q"]).dequantize() for method in (GPTQ(4), BiLLM())]
     assert len(computed) == 1
     assert all(torch.equal(a, b) for a, b in zip(alone, shared, strict=True))

@@ -1,13 +1,16 @@
 import itertools
 
 import pytest
+import torch
 
 from harness import digest
 from harness.app import compose
+from harness.calibration_data import collect
 from harness.errors import ConfigError
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.variant import Workbench
+from luq.calibration.capture import capture_blocks
 from luq.quantizers import BiLLM
 from luq.types import QuantizationError
 
@@ -22,7 +25,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture
 def workbench(embedded, store):
-    return Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), store)
+    return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(clusters=8, seeds=2), store)
 
 
 def luq(k, **options):
@@ -71,13 +74,13 @@ def test_a_second_workbench_quantizes_nothing(workbench, embedded, store, monkey
     first = workbench.variant(luq(3, order="entropy"))
     for name in ("harness.variant.capture_blocks", "luq.bank.quantize_block", "harness.variant.entropy_over_seeds"):
         monkeypatch.setattr(name, lambda *_, name=name: pytest.fail(f"{name} ran again"))
-    again = Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), store)
+    again = Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(clusters=8, seeds=2), store)
     assert again.variant(luq(3, order="entropy")).digest == first.digest
 
 
 def test_entropies_lie_in_range_and_fix_the_order_across_stores(workbench, embedded, tmp_path):
     assert all(0 < value <= 3 for value in workbench.entropies)
-    other = Workbench(embedded, CalibrationConfig(tokens=600), EntropyConfig(clusters=8, seeds=2), Store(tmp_path / "other"))
+    other = Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(clusters=8, seeds=2), Store(tmp_path / "other"))
     assert other.entropies == workbench.entropies
     assert other.variant(luq(3, order="entropy")).order == workbench.variant(luq(3, order="entropy")).order
 
@@ -111,6 +114,23 @@ def test_calibration_error_is_below_roundings(workbench, embedded):
 def test_methods_without_a_name_or_with_too_few_tokens_are_refused(workbench, embedded, store):
     with pytest.raises(ConfigError, match=r"method.low needs a `method`"):
         workbench.variant(luq(2, low={"bits": 4}))
-    few = Workbench(embedded, CalibrationConfig(tokens=60), EntropyConfig(clusters=100, seeds=2), store)
+    few = Workbench(embedded, CalibrationConfig(sequence=64, tokens=60), EntropyConfig(clusters=100, seeds=2), store)
     with pytest.raises((ConfigError, QuantizationError), match=r"entropy\.clusters=100 needs"):
         few.variant(luq(2, order="entropy"))
+
+
+def test_statistics_of_every_mix_equal_a_direct_capture_and_each_source_is_captured_once(embedded, tmp_path, monkeypatch):
+    captured = []
+    monkeypatch.setattr("harness.variant.capture_blocks", lambda *a: captured.append(sum(map(len, a[2]))) or capture_blocks(*a))
+    store = Store(tmp_path / "runs")
+    for alpha in (0.0, 0.25, 0.5, 0.75, 1.0):
+        config = CalibrationConfig(alpha=alpha, tokens=512, sequence=64)
+        bench = Workbench(embedded, config, EntropyConfig(), store)
+        direct = list(capture_blocks(embedded.model, embedded.family, [collect(embedded, config).sequences]))
+        for block in (0, 7):
+            for name, layer in direct[block].stats[0].items():
+                found = bench.stats(block)[name]
+                assert found.tokens == layer.tokens
+                torch.testing.assert_close(found.hessian, layer.hessian, rtol=1e-4, atol=1e-6)
+    text, images = (len(collect(embedded, CalibrationConfig(alpha=a, tokens=512, sequence=64)).sequences) for a in (0.0, 1.0))
+    assert sum(captured) == text + images  # one capture of each source for five alphas

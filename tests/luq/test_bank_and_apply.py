@@ -35,8 +35,8 @@ def model():
 
 @pytest.fixture
 def bank(model):
-    captures = list(capture_blocks(model, FAMILY, token_sequences(6, 32)))
-    return Bank(model.model.layers, FAMILY, lambda block: captures[block].stats, Memory(), lambda: iter(captures))
+    captures = list(capture_blocks(model, FAMILY, [token_sequences(6, 32)]))
+    return Bank(model.model.layers, FAMILY, lambda block: captures[block].stats[0], Memory(), lambda: iter(captures))
 
 
 def logits(model):

@@ -45,8 +45,8 @@ def test_changing_the_models_type_leaves_what_is_stored_alone():
 
 def test_a_packed_block_cannot_be_quantized_again_and_foreign_weights_are_refused():
     model = tiny_llama()
-    captures = list(capture_blocks(model, FAMILY, token_sequences(3, 16)))
-    weights = quantize_block(model.model.layers[0], FAMILY, GPTQ(4, group=32), captures[0].stats, "block 0")
+    captures = list(capture_blocks(model, FAMILY, [token_sequences(3, 16)]))
+    weights = quantize_block(model.model.layers[0], FAMILY, GPTQ(4, group=32), captures[0].stats[0], "block 0")
     pack_model(model, FAMILY, {0: weights})
     with pytest.raises(QuantizationError, match="it is quantized already; start from the full-precision model"):
         block_linears(model.model.layers[0], FAMILY)

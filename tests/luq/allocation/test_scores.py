@@ -14,7 +14,7 @@ FAMILY = FAMILIES["llama"]
 
 
 def capture_of(state, output):
-    return BlockCapture(0, {}, [BlockInput(state[None])], [output])
+    return BlockCapture(0, [], [BlockInput(state[None])], [output])
 
 
 def test_a_block_that_only_scales_has_no_influence_and_one_that_turns_round_has_two():
@@ -29,16 +29,16 @@ def test_a_block_that_only_scales_has_no_influence_and_one_that_turns_round_has_
 def test_layer_error_is_the_relative_change_of_the_outputs_and_falls_with_more_bits():
     model = tiny_llama(blocks=1)
     block = model.model.layers[0]
-    (capture,) = capture_blocks(model, FAMILY, token_sequences(6, 32))
+    (capture,) = capture_blocks(model, FAMILY, [token_sequences(6, 32)])
     errors = []
     for bits in (2, 3, 4, 8):
-        weights = quantize_block(block, FAMILY, GPTQ(bits, group=32), capture.stats, "block 0")
-        errors.append(layer_error(block, FAMILY, weights, capture.stats))
+        weights = quantize_block(block, FAMILY, GPTQ(bits, group=32), capture.stats[0], "block 0")
+        errors.append(layer_error(block, FAMILY, weights, capture.stats[0]))
     assert errors == sorted(errors, reverse=True)
     assert 0 < errors[-1] < errors[0] < 1
     same = BlockWeights({name: RTN(8, group=1, scale_dtype="float32")(torch.zeros(2, 2), None) for name in FAMILY.linears})
     with pytest.raises(RuntimeError):
-        layer_error(block, FAMILY, same, capture.stats)
+        layer_error(block, FAMILY, same, capture.stats[0])
 
 
 def test_layer_error_refuses_methods_that_move_scales():

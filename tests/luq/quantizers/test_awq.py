@@ -15,7 +15,7 @@ FAMILY = FAMILIES["llama"]
 
 
 def first_capture(model):
-    return next(iter(capture_blocks(model, FAMILY, token_sequences(6, 32))))
+    return next(iter(capture_blocks(model, FAMILY, [token_sequences(6, 32)])))
 
 
 def block_error(block, other, inputs):
@@ -74,7 +74,7 @@ def test_inputs_are_asked_in_one_pass_and_kept():
 
     def captures():
         passes.append(1)
-        return capture_blocks(model, FAMILY, token_sequences(4, 16))
+        return capture_blocks(model, FAMILY, [token_sequences(4, 16)])
 
     bank = Bank(model.model.layers, FAMILY, lambda block: pytest.fail("asked"), Memory(), captures)
     plan = Plan(("a", "b", "a"), {"a": AWQ(4, group=32), "b": GPTQ(3, group=32, true_sequential=True)})
@@ -88,7 +88,7 @@ def test_later_groups_of_a_true_sequential_block_see_what_the_earlier_became():
     model = tiny_llama(blocks=1)
     capture = first_capture(model)
     turn = GPTQ(2, group=32, true_sequential=True).quantize_block(model.model.layers[0], FAMILY, capture.inputs)
-    plain = {name: GPTQ(2, group=32)(model.model.layers[0].get_submodule(name).weight, capture.stats[name]) for name in FAMILY.linears}
+    plain = {name: GPTQ(2, group=32)(model.model.layers[0].get_submodule(name).weight, capture.stats[0][name]) for name in FAMILY.linears}
     same = {name: torch.equal(turn.linears[name].dequantize(), plain[name].dequantize()) for name in FAMILY.linears}
     assert same["self_attn.q_proj"]
     assert same["self_attn.k_proj"]
@@ -109,7 +109,7 @@ def test_without_inputs_or_with_a_bad_weight_the_linear_is_named(method):
 
 def test_sequences_run_in_batches_only_where_nothing_else_differs():
     model = tiny_llama(blocks=1)
-    capture = next(iter(capture_blocks(model, FAMILY, [*token_sequences(5, 16), *token_sequences(3, 9), *token_sequences(1, 16)])))
+    capture = next(iter(capture_blocks(model, FAMILY, [[*token_sequences(5, 16), *token_sequences(3, 9), *token_sequences(1, 16)]])))
     batches = batched(capture.inputs, tokens=64)
     assert sorted(tuple(b.state.shape[:2]) for b in batches) == [(2, 16), (3, 9), (4, 16)]
     block = model.model.layers[0]

@@ -1,0 +1,123 @@
+"""Where calibration data comes from: a text source and an image-text source, each by a name or a path in the configuration."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import datasets
+import torch
+from PIL import Image
+from torch import Tensor
+
+from harness import digest
+from harness.errors import ConfigError
+from tasks.mini import calibration as mini
+
+HELD_OUT_SHARE = 0.25  # of a folder's rows: kept from calibration, for scores that are measured on answers
+COLUMNS = ("image", "question", "answer")
+
+
+class TextSource(Protocol):
+    """identity: digest or version of what the stream depends on. sequences: token ids (1, length), from the stream of this seed."""
+
+    @property
+    def identity(self) -> str: ...
+    def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]: ...
+
+
+class ImageTextSource(Protocol):
+    """prompts: pictures with questions. answered: other pictures, with questions and their answers, for measured scores."""
+
+    @property
+    def identity(self) -> str: ...
+    def prompts(self, seed: int) -> Iterator[tuple[Image.Image, str]]: ...
+    def answered(self, seed: int) -> Iterator[tuple[Image.Image, str, str]]: ...
+
+
+class MiniText:
+    """Endless sentences in the words that the embedded model was trained on."""
+
+    identity = f"mini-{mini.VERSION}"
+
+    def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
+        for text in mini.texts(seed, sentences=length // 4 + 1):  # no sentence has fewer than four tokens
+            yield tokenizer(f"{tokenizer.bos_token}{text}", return_tensors="pt", truncation=True, max_length=length)["input_ids"]
+
+
+class MiniImageText:
+    """Endless pictures of the embedded world with questions."""
+
+    identity = f"mini-{mini.VERSION}"
+
+    def prompts(self, seed: int) -> Iterator[tuple[Image.Image, str]]:
+        return mini.picture_prompts(seed)
+
+    def answered(self, seed: int) -> Iterator[tuple[Image.Image, str, str]]:
+        return mini.answered_prompts(seed)
+
+
+class TextFile:
+    """A UTF-8 file, tokenized as one stream and cut into sequences, which the seed shuffles."""
+
+    def __init__(self, path: Path):
+        self.path, self.identity = path, digest.of_file(path)
+
+    def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
+        ids = tokenizer(self.path.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
+        body = length - 1  # behind the token that begins every sequence
+        starts = list(range(0, len(ids) - body + 1, body))
+        random.Random(f"text-file-{seed}").shuffle(starts)
+        for start in starts:
+            yield torch.tensor([[tokenizer.bos_token_id, *ids[start : start + body]]])
+
+
+class ImageTextFolder:
+    """A data set written by `datasets.Dataset.save_to_disk` with the columns image, question and answer; the seed shuffles its rows."""
+
+    def __init__(self, path: Path):
+        self.rows = datasets.load_from_disk(str(path))
+        missing = set(COLUMNS) - set(self.rows.column_names)
+        if missing:
+            raise ConfigError(f"calibration.image_text={path} has no column {', '.join(sorted(missing))}; it needs {', '.join(COLUMNS)}")
+        self.identity = digest.of_value({p.name: digest.of_file(p) for p in sorted(path.iterdir())})
+
+    def _shuffled(self, seed: int) -> tuple[list[int], list[int]]:
+        """(rows for calibration, rows held out)."""
+        order = list(range(len(self.rows)))
+        random.Random(f"image-text-folder-{seed}").shuffle(order)
+        cut = round(len(order) * (1 - HELD_OUT_SHARE))
+        return order[:cut], order[cut:]
+
+    def prompts(self, seed: int) -> Iterator[tuple[Image.Image, str]]:
+        for row in self._shuffled(seed)[0]:
+            yield self.rows[row]["image"].convert("RGB"), self.rows[row]["question"]
+
+    def answered(self, seed: int) -> Iterator[tuple[Image.Image, str, str]]:
+        for row in self._shuffled(seed)[1]:
+            yield self.rows[row]["image"].convert("RGB"), self.rows[row]["question"], self.rows[row]["answer"]
+
+
+def text_source(name: str) -> TextSource:
+    """`mini` or the path of a text file. Raises ConfigError."""
+    if name == "mini":
+        return MiniText()
+    if Path(name).is_file():
+        return TextFile(Path(name))
+    raise ConfigError(f"calibration.text={name}: neither `mini` nor a text file")
+
+
+def image_text_source(name: str | None) -> ImageTextSource:
+    """`mini` or the folder of a saved data set. Raises ConfigError, also where there is none."""
+    if not name:
+        raise ConfigError(
+            "image-text samples are needed, but there is no source: set calibration.image_text to `mini` or the folder of a data set with "
+            f"the columns {', '.join(COLUMNS)}; or calibrate on text alone with calibration=text"
+        )
+    if name == "mini":
+        return MiniImageText()
+    if Path(name).is_dir():
+        return ImageTextFolder(Path(name))
+    raise ConfigError(f"calibration.image_text={name}: neither `mini` nor the folder of a saved data set")
