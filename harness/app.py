@@ -7,7 +7,7 @@ import math
 import os
 import shlex
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +29,7 @@ from harness.schema import Config, check
 
 if TYPE_CHECKING:
     from harness.models import LoadedModel
+    from harness.stages import Job
     from harness.variant import Variant
 
 CONF = str(Path(__file__).parent.parent / "conf")
@@ -121,6 +122,8 @@ def main() -> int:
 
 def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
     context = HydraConfig.get()
+    from harness.stages import Job
+
     overrides = [o for o in context.overrides.task if not o.startswith("cell=")]
     several = context.mode == RunMode.MULTIRUN
     try:
@@ -131,15 +134,19 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         _log_to(Path(config.store))
         outcome.last = config
         if config.stage != "report":
-            from harness import stages
-
             number = context.job.num if several else 0
             command = shlex.join(["python", "-m", "harness", *single])
-            task = stages.Job(config, number, _count_jobs(context) if several else 1, command)
-            stage = stages.export if config.stage == "export" else stages.evaluate
-            outcome.failed_cells += stage(task, display)
+            task = Job(config, number, _count_jobs(context) if several else 1, command)
+            outcome.failed_cells += _stage(config.stage)(task, display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
+
+
+def _stage(name: str) -> Callable[[Job, Display], int]:
+    """What does a stage; the heavy libraries are imported only now, after the configuration has been checked."""
+    from harness import measure, stages
+
+    return {"evaluate": stages.evaluate, "export": stages.export}.get(name, measure.measure)
 
 
 def _finish(display: Display, outcome: _Outcome) -> int:

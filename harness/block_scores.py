@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,15 +10,17 @@ import torch
 from torch import Tensor
 
 from harness import digest
+from harness.block_entropy import mean_entropies
 from harness.calibration_data import prompt_text
 from harness.errors import ConfigError
 from harness.models import LoadedModel
+from harness.schema import CalibrationConfig
+from harness.sources import image_text_source
 from luq.allocation.orders import Measures
 from luq.allocation.scores import block_influence, layer_error
 from luq.apply import applied
 from luq.quantizers import describe_quantizer
 from luq.types import Plan, Quantizer
-from tasks.mini import calibration as mini_source
 
 if TYPE_CHECKING:
     from harness.variant import Workbench
@@ -39,7 +40,7 @@ def measures(bench: Workbench, low: Quantizer | None) -> Measures:
         return list(measure(bench, low))
 
     return {
-        "entropy": lambda: bench.entropies,
+        "entropy": lambda: mean_entropies(bench),
         "influence": lambda: _kept(bench, ["influence"], lambda: [block_influence(capture) for capture in bench.captures()]),
         "layer_error": lambda: with_low(_layer_errors, "layer_error"),
         "damage": lambda: with_low(_damages, "damage"),
@@ -48,7 +49,7 @@ def measures(bench: Workbench, low: Quantizer | None) -> Measures:
 
 def damage_samples(bench: Workbench, low: Quantizer) -> Tensor:
     """(blocks, HELD_OUT) float64: how much the loss on each held-out answer rises when only that block is low."""
-    key = ["damage", describe_quantizer(low), HELD_OUT, mini_source.VERSION]
+    key = ["damage", describe_quantizer(low), HELD_OUT, image_text_source(bench.calibration.image_text).identity]
     rows = _kept(bench, key, lambda: _measure_damage(bench, low).tolist())
     return torch.tensor(rows, dtype=torch.float64)
 
@@ -70,7 +71,7 @@ def _all(bench: Workbench, low: Quantizer) -> Plan:
 
 def _measure_damage(bench: Workbench, low: Quantizer) -> Tensor:
     loaded = bench.loaded
-    batches = list(_held_out(loaded, bench.calibration.seed))
+    batches = _held_out(loaded, bench.calibration)
     entries = bench.bank.plan_weights(_all(bench, low))
     before = answer_losses(loaded, batches)
     rows = []
@@ -80,12 +81,16 @@ def _measure_damage(bench: Workbench, low: Quantizer) -> Tensor:
     return torch.stack(rows)
 
 
-def _held_out(loaded: LoadedModel, seed: int) -> list[dict[str, Tensor]]:
+def _held_out(loaded: LoadedModel, config: CalibrationConfig) -> list[dict[str, Tensor]]:
     """Batches of questions with their answers, right-padded; `labels` has the answer's tokens and IGNORED elsewhere."""
-    source = mini_source.answered_prompts(seed)
+    samples = list(itertools.islice(image_text_source(config.image_text).answered(config.seed), HELD_OUT))
+    if len(samples) < HELD_OUT:
+        raise ConfigError(
+            f"measured damage needs {HELD_OUT} held-out answers; calibration.image_text={config.image_text} keeps {len(samples)}"
+        )
     batches = []
-    for _ in range(0, HELD_OUT, BATCH):
-        part = list(itertools.islice(source, BATCH))
+    for start in range(0, HELD_OUT, BATCH):
+        part = samples[start : start + BATCH]
         prompts = [prompt_text(loaded, question, 1) for _, question, _ in part]
         ends = [f"{answer}{loaded.processor.tokenizer.eos_token}" for _, _, answer in part]
         images = [image for image, _, _ in part]
@@ -113,15 +118,5 @@ def answer_losses(loaded: LoadedModel, batches: Sequence[Mapping[str, Tensor]]) 
 
 
 def _kept(bench: Workbench, key: list[Any], measure: Callable[[], Any]) -> Any:
-    """What was measured before for this model, calibration and key, or now. A damaged entry is measured again."""
-    name = digest.of_value([bench.origin, SCORES_VERSION, key])
-    path = bench.store.path("scores", name) / "scores.json"
-    if path.exists():
-        try:
-            return json.loads(path.read_text())
-        except ValueError as error:
-            bench.store.set_aside("scores", name, str(error))
-    values = measure()
-    with bench.store.creating("scores", name) as folder:
-        (folder / "scores.json").write_text(json.dumps(values, allow_nan=False))
-    return values
+    """What was measured before for this model, calibration and key, or now."""
+    return bench.store.kept("scores", digest.of_value([bench.origin, SCORES_VERSION, key]), measure)

@@ -62,6 +62,7 @@ class External:
 
     method: ClassVar[str] = "external"
     needs_stats: ClassVar[bool] = True
+    whole_model: ClassVar[bool] = True
     formats: ClassVar[tuple[type, ...]] = (ExternalWeight,)
     worker: str = ""
     command: str = ""

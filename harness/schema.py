@@ -10,8 +10,16 @@ from omegaconf import MISSING
 from harness.errors import ConfigError
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "export", "report")
+STAGES = ("evaluate", "entropy", "stability", "orders", "export", "report")
 FORMATS = ("packed",)
+INPUTS = {
+    "fp": "inputs from the full-precision model: a block's entry serves every plan",
+    "graft": "inputs behind blocks quantized by its own method, from one whole-model run of each method",
+    "sequential": "inputs behind the blocks of this very plan (LUQ, equation 7)",
+}
+INITS = ("k-means++", "random")
+PLACES = ("output", "input_norm", "output_norm")
+TOKENS = ("all", "image", "text")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
@@ -33,7 +41,7 @@ class ModelConfig:
 @dataclass
 class MethodConfig:
     """name: in tables. low, high: a quantizer as {method: NAME, option: value}, the name of another method whose quantizer it is to be, or
-    null for full precision. k: how many blocks get `low`, in `order`."""
+    null for full precision. k: how many blocks get `low`, in `order`. inputs: what a block is calibrated on (see INPUTS)."""
 
     name: str = MISSING
     low: Any = None
@@ -41,6 +49,7 @@ class MethodConfig:
     k: int = 0
     order: str = "entropy"
     order_seed: int = 0
+    inputs: str = "fp"
 
 
 @dataclass
@@ -58,10 +67,18 @@ class CalibrationConfig:
 
 @dataclass
 class EntropyConfig:
-    """clusters: K of K-means. seeds: how many are averaged."""
+    """clusters: K of K-means, or `stable`: the K of `grid` from which on the ranking of the blocks stays. seeds: how many are averaged;
+    starts: of K-means, for each seed. init: how a start draws its centres. at: where the activations are taken. tokens: of which
+    kind. drop: share of the tokens, those of largest norm, that is left out."""
 
-    clusters: int = 100
+    clusters: int | str = 100
     seeds: int = 5
+    starts: int = 1
+    init: str = "k-means++"
+    at: str = "output"
+    tokens: str = "all"
+    drop: float = 0.0
+    grid: list[int] = field(default_factory=lambda: list(range(10, 201, 10)))
 
 
 @dataclass
@@ -83,9 +100,10 @@ class SuiteConfig:
 
 @dataclass
 class Config:
-    """stage: evaluate (measure, then report), export (write the variant as a model folder, in `format`, to `out`) or report. store: folder
-    of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further overrides of
-    one job, as sweeps use them."""
+    """stage: evaluate (ask the suites), entropy (of every block), stability (of the blocks' ranking over K), orders (their scores against
+    measured damage), export (write the variant as a model folder, in `format`, to `out`) or report. store: folder of everything that is
+    kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further overrides of one job, as sweeps
+    use them."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
@@ -121,13 +139,27 @@ def check(config: Config) -> None:
         "calibrate on text alone with calibration=text",
     )
     _require(config.calibration.sequence > 1, f"calibration.sequence is {config.calibration.sequence}; it must be above 1")
-    _require(config.entropy.clusters > 1, f"entropy.clusters is {config.entropy.clusters}; K-means needs at least 2")
-    _require(config.entropy.seeds > 0, f"entropy.seeds is {config.entropy.seeds}; it must be at least 1")
+    _check_entropy(config.entropy)
     _require(config.method.k >= 0, f"method.k is {config.method.k}; it is a number of decoder blocks, 0 or more")
     _require(config.method.order in ORDERS, f"method.order is {config.method.order!r}; choose one of {', '.join(ORDERS)}")
+    _require(config.method.inputs in INPUTS, f"method.inputs is {config.method.inputs!r}; choose one of {', '.join(INPUTS)}")
     _require(config.model.dtype in DTYPES, f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
     _require(0 <= config.max_error_share < 1, f"max_error_share is {config.max_error_share}; it is a share of questions, 0 to below 1")
     _require(bool(config.suite.tasks), "suite.tasks is empty; name at least one task")
+
+
+def _check_entropy(entropy: EntropyConfig) -> None:
+    number = isinstance(entropy.clusters, int)
+    _require(number or entropy.clusters == "stable", f"entropy.clusters is {entropy.clusters!r}; give a number or `stable`")
+    _require(not number or int(entropy.clusters) > 1, f"entropy.clusters is {entropy.clusters}; K-means needs at least 2")
+    _require(entropy.seeds > 0, f"entropy.seeds is {entropy.seeds}; it must be at least 1")
+    _require(entropy.starts > 0, f"entropy.starts is {entropy.starts}; it must be at least 1")
+    _require(entropy.init in INITS, f"entropy.init is {entropy.init!r}; choose one of {', '.join(INITS)}")
+    _require(entropy.at in PLACES, f"entropy.at is {entropy.at!r}; choose one of {', '.join(PLACES)}")
+    _require(entropy.tokens in TOKENS, f"entropy.tokens is {entropy.tokens!r}; choose one of {', '.join(TOKENS)}")
+    _require(0 <= entropy.drop < 1, f"entropy.drop is {entropy.drop}; it is a share of tokens, 0 to below 1")
+    ascending = len(entropy.grid) > 2 and entropy.grid == sorted(set(entropy.grid)) and entropy.grid[0] > 1
+    _require(ascending, f"entropy.grid is {entropy.grid}; give at least three rising numbers of clusters from 2 on")
 
 
 def _require(condition: bool, message: str) -> None:

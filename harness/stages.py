@@ -55,9 +55,8 @@ def evaluate(job: Job, display: Display) -> int:
     if not todo:
         return 0
     display.step(f"quantizing {config.method.name}")
-    workbench = Workbench(loaded, config.calibration, config.entropy, store, config.workers)
     try:
-        variant = workbench.variant(config.method)
+        variant = open_workbench(config).variant(config.method)
     except QuantizationError as error:
         for name in todo:
             _fail(store, keys[name], job, name, str(error))
@@ -101,8 +100,12 @@ def open_model(config: Config) -> LoadedModel:
 
 def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
     """The base model and a variant of it, for lmms-eval's own command line."""
-    loaded = open_model(config)
-    return loaded, Workbench(loaded, config.calibration, config.entropy, Store(Path(config.store)), config.workers).variant(config.method)
+    bench = open_workbench(config)
+    return bench.loaded, bench.variant(config.method)
+
+
+def open_workbench(config: Config) -> Workbench:
+    return Workbench(open_model(config), config.calibration, config.entropy, Store(Path(config.store)), config.workers)
 
 
 def _label(config: Config, suite: Suite) -> str:
@@ -135,8 +138,9 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
     result, _ = evaluate_suite(store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share)
     cell = Cell(
         model=config.model.name, method=config.method.name,
-        low=_quantizer_name(config.method.low), high=_quantizer_name(config.method.high),
-        k=config.method.k, order=_order_name(config), alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
+        low=quantizer_name(config.method.low), high=quantizer_name(config.method.high),
+        k=config.method.k, order=_order_name(config), inputs=config.method.inputs, alpha=config.calibration.alpha,
+        calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
         limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
         events=list(variant.events),
@@ -164,7 +168,7 @@ def _order_name(config: Config) -> str:
     return f"random-{config.method.order_seed}" if config.method.order == "random" else config.method.order
 
 
-def _quantizer_name(options: dict[str, object] | None) -> str:
+def quantizer_name(options: dict[str, object] | None) -> str:
     """A quantizer in a word or two: the method, with its bits or variant."""
     if not options:
         return "none"

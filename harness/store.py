@@ -7,7 +7,7 @@ import json
 import os
 import secrets
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -23,6 +23,7 @@ from harness.errors import StoreError
 Schema = TypeVar("Schema", bound=BaseModel)
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
+VALUE = "value.json"
 
 
 class CorruptEntry(Exception):
@@ -101,6 +102,25 @@ class Store:
         except (OSError, ValueError) as error:
             self.set_aside(kind, key, str(error).splitlines()[0])
             return None
+
+    def read_value(self, kind: str, key: str) -> Any:
+        """The JSON value of an entry; None where there is no entry, or a damaged one that was set aside."""
+        if not self.has(kind, key):
+            return None
+        try:
+            return json.loads((self.path(kind, key) / VALUE).read_text())
+        except (OSError, ValueError) as error:
+            self.set_aside(kind, key, str(error))
+            return None
+
+    def kept(self, kind: str, key: str, make: Callable[[], Any]) -> Any:
+        """The JSON value of an entry, which is made and kept where there is none."""
+        value = self.read_value(kind, key)
+        if value is None:
+            value = make()
+            with self.creating(kind, key) as folder:
+                (folder / VALUE).write_text(json.dumps(value, allow_nan=False))
+        return value
 
     def write_file(self, path: Path, text: str) -> None:
         """Replace one file atomically."""

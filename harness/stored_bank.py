@@ -13,6 +13,7 @@ from harness.store import Store
 from luq.blocks import BlockWeights, needs_calibration
 from luq.calibration.hessian import summed
 from luq.quantizers import describe_quantizer, rebuild_weight
+from luq.sequence import Prefix
 from luq.types import Event, Factor, LayerStats, QuantizationError, Quantizer
 
 CHANGED = "changed"
@@ -24,13 +25,23 @@ class StoredBank:
     def __init__(self, store: Store, origin: str):
         self.store, self.origin = store, origin
 
-    def key(self, block: int, quantizer: Quantizer) -> str:
+    def key(self, block: int, quantizer: Quantizer, prefix: Prefix = ()) -> str:
+        """prefix: quantizers of the blocks before it, where it was calibrated behind them."""
         # What needs no calibration does not depend on it; its origin is the model alone.
         origin = self.origin if needs_calibration(quantizer) else self.origin.split("/")[0]
-        return digest.of_value({"origin": origin, "block": block, "quantizer": describe_quantizer(quantizer)})
+        parts: dict[str, Any] = {"origin": origin, "block": block, "quantizer": describe_quantizer(quantizer)}
+        # Behind blocks in full precision there is no difference, nor for a program that quantizes whole models by itself.
+        if any(prefix) and needs_calibration(quantizer) and not getattr(quantizer, "whole_model", False):
+            parts["behind"] = [describe_quantizer(q) if q is not None else None for q in prefix]
+        return digest.of_value(parts)
 
     def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None:
-        key = self.key(block, quantizer)
+        return self._load(self.key(block, quantizer))
+
+    def load_behind(self, prefix: Prefix, quantizer: Quantizer) -> BlockWeights | None:
+        return self._load(self.key(len(prefix), quantizer, prefix))
+
+    def _load(self, key: str) -> BlockWeights | None:
         found = self.store.load_tensors("bank", key)
         if found is None:
             return None
@@ -41,9 +52,15 @@ class StoredBank:
             return None
 
     def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
+        self._save(self.key(block, quantizer), block, quantizer, weights)
+
+    def save_behind(self, prefix: Prefix, quantizer: Quantizer, weights: BlockWeights) -> None:
+        self._save(self.key(len(prefix), quantizer, prefix), len(prefix), quantizer, weights)
+
+    def _save(self, key: str, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
         tensors, meta = to_tensors(weights)
         meta |= {"block": block, "quantizer": describe_quantizer(quantizer)}
-        self.store.save_tensors("bank", self.key(block, quantizer), tensors, meta)
+        self.store.save_tensors("bank", key, tensors, meta)
 
 
 def to_tensors(weights: BlockWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from loguru import logger
 
 from harness import digest
@@ -26,9 +24,9 @@ from luq.allocation.select import ranked_prefix
 from luq.bank import Bank
 from luq.blocks import BlockWeights
 from luq.calibration.capture import BlockCapture, capture_blocks
-from luq.calibration.entropy import entropy_over_seeds
 from luq.quantizers import build_quantizer
-from luq.types import LayerStats, Quantizer, stored_bytes
+from luq.sequence import grafted_weights, sequential_weights
+from luq.types import LayerStats, Plan, Quantizer, stored_bytes
 
 
 @dataclass(frozen=True)
@@ -48,7 +46,7 @@ class Variant:
 
 
 class Workbench:
-    """One model, one calibration, one store: statistics, entropies and bank entries, each made once."""
+    """One model, one calibration, one store: statistics and bank entries, each made once."""
 
     def __init__(
         self, loaded: LoadedModel, calibration: CalibrationConfig, entropy: EntropyConfig, store: Store,
@@ -100,31 +98,15 @@ class Workbench:
         )
         return data
 
+    @cached_property
+    def data(self) -> CalibrationData:
+        return self._collect()
+
     def captures(self) -> Iterator[BlockCapture]:
-        """One pass over the calibration data; statistics that are missing in the store are stored on the way."""
-        for capture in capture_blocks(self.loaded.model, self.loaded.family, list(self._collect().parts.values())):
+        """One pass over `data`; statistics that are missing in the store are stored on the way."""
+        for capture in capture_blocks(self.loaded.model, self.loaded.family, list(self.data.parts.values())):
             self._keep_stats(self._parts, capture)
             yield capture
-
-    @cached_property
-    def entropies(self) -> list[float]:
-        """Mean entropy of each block's outputs over the seeds, in bits."""
-        key = digest.of_value([self.origin, self.entropy_config.clusters, self.entropy_config.seeds])
-        path = self.store.path("entropy", key) / "entropy.json"
-        if not path.exists():
-            values = [self._block_entropy(capture) for capture in self.captures()]
-            record = {"mean": [m for m, _ in values], "sd": [s for _, s in values], "clusters": self.entropy_config.clusters}
-            with self.store.creating("entropy", key) as folder:
-                (folder / "entropy.json").write_text(json.dumps(record, allow_nan=False))
-        return [float(v) for v in json.loads(path.read_text())["mean"]]
-
-    def _block_entropy(self, capture: BlockCapture) -> tuple[float, float]:
-        """(mean, standard deviation over seeds) in bits."""
-        config = self.entropy_config
-        tokens = np.concatenate([state.float().cpu().numpy() for state in capture.outputs])
-        if len(tokens) < config.clusters:
-            raise ConfigError(f"entropy.clusters={config.clusters} needs as many calibration tokens, there are {len(tokens)}")
-        return entropy_over_seeds(tokens, config.clusters, config.seeds)
 
     def variant(self, method: MethodConfig) -> Variant:
         """Quantize what is missing and put the plan's blocks together. Raises ConfigError for a method or k that cannot be."""
@@ -135,14 +117,20 @@ class Workbench:
             raise ConfigError(f"method.k is {method.k}, but {method.name} has no low method; set method.low or method.k=0")
         if (method.low or method.high) and self.loaded.packed:
             raise ConfigError(f"{self.loaded.name} is packed already: evaluate it with method=fp, or quantize the model it came from")
-        low, high = _quantizer(method.low, "method.low"), _quantizer(method.high, "method.high")
+        low, high = build(method.low, "method.low"), build(method.high, "method.high")
         order: tuple[int, ...] = tuple(range(count))
         if 0 < method.k < count:
             order = block_order(method.order, count, measures(self, low), seed=method.order_seed)
         plan = ranked_prefix(order, method.k, low, high)
         for quantizer in {q for q in plan.methods.values() if isinstance(q, External)}:
             self._ask_worker(quantizer)
-        return _measured(self.loaded, self.bank.plan_weights(plan), order)
+        return _measured(self.loaded, self._weights(plan, method.inputs), order)
+
+    def _weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
+        if inputs == "fp":
+            return self.bank.plan_weights(plan)
+        make = grafted_weights if inputs == "graft" else sequential_weights
+        return make(self.loaded.model, self.loaded.family, plan, lambda: self.data.sequences, self.entries)
 
     def _ask_worker(self, quantizer: External) -> None:
         """Fill the bank with what another library makes of the whole model, unless it is there."""
@@ -150,14 +138,15 @@ class Workbench:
             return
         key = self.entries.key(0, quantizer)
         made = run_worker(
-            quantizer, self.loaded, collect(self.loaded, self.calibration).sequences, environments=Path(self.workers.folder),
+            quantizer, self.loaded, self.data.sequences, environments=Path(self.workers.folder),
             timeout=self.workers.timeout, log=self.store.root / "logs" / f"worker-{quantizer.title}-{key}.log",
         )  # fmt: skip
         for block, weights in made.items():
             self.entries.save(block, quantizer, weights)
 
 
-def _quantizer(options: Mapping[str, object] | None, key: str) -> Quantizer | None:
+def build(options: Mapping[str, object] | None, key: str) -> Quantizer | None:
+    """The quantizer of a configuration. Raises ConfigError that names the key."""
     if not options:
         return None
     fields = dict(options)

@@ -41,8 +41,8 @@ class Family:
     """name: lmms-eval's prompts are chosen by it. text: dotted path of the language model; blocks: of its decoder blocks, a ModuleList.
 
     shared_inputs: linears of a block, grouped by common input. scale_groups: where AWQ may move scales; unclipped: linears whose weights it
-    does not clip, because their product matters. Everything else (embeddings, norms, head, vision tower, projector) stays
-    in full precision.
+    does not clip, because their product matters. input_norm: of a block, in front of its attention; final_norm: in `text`, behind the last
+    block. Everything else (embeddings, norms, head, vision tower, projector) stays in full precision.
     """
 
     name: str
@@ -51,6 +51,8 @@ class Family:
     shared_inputs: tuple[tuple[str, ...], ...] = _LLAMA_LINEARS
     scale_groups: tuple[ScaleGroup, ...] = _LLAMA_SCALES
     unclipped: tuple[str, ...] = _LLAMA_UNCLIPPED
+    input_norm: str = "input_layernorm"
+    final_norm: str = "norm"
 
     @property
     def linears(self) -> tuple[str, ...]:

@@ -68,6 +68,7 @@ class Cell(_Strict):
     high: str
     k: int
     order: str
+    inputs: str = "fp"
     alpha: float
     calibration_seed: int
     paper_bits: float = Field(allow_inf_nan=False)
@@ -115,10 +116,11 @@ class Problem(_Strict):
 
 def variant_label(cell: Cell) -> str:
     """The name of a variant in tables: the method, and what distinguishes it."""
+    inputs = "" if cell.inputs == "fp" else f", {cell.inputs}"
     if cell.low == "none" or cell.k == 0:
-        return cell.method
+        return cell.method + inputs
     order = "" if cell.order == "entropy" else f", {cell.order}"
-    return f"{cell.method} k={cell.k}{order}"
+    return f"{cell.method} k={cell.k}{order}{inputs}"
 
 
 def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
@@ -135,7 +137,7 @@ def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
         result = _read(root / "results" / cell.result / "result.json", SuiteResult, problems)
         if result is None:
             continue
-        key = (cell.model, cell.method, cell.low, cell.high, cell.k, cell.order, cell.alpha, cell.calibration_seed, cell.suite)
+        key = (cell.model, cell.method, cell.low, cell.high, cell.k, cell.order, cell.inputs, cell.alpha, cell.calibration_seed, cell.suite)
         if key not in rows or rows[key].result.n < result.n:
             rows[key] = Row(cell=cell, result=result)
     failures = [f for path in sorted((root / "failures").glob("*.json")) if (f := _read(path, Failure, problems)) is not None]
@@ -156,8 +158,8 @@ def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema |
 
 
 CSV_COLUMNS = (
-    "model", "method", "low", "high", "k", "order", "alpha", "calibration_seed", "paper_bits", "stored_bits", "stored_bytes", "suite",
-    "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable",
+    "model", "method", "low", "high", "k", "order", "inputs", "alpha", "calibration_seed", "paper_bits", "stored_bits", "stored_bytes",
+    "suite", "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable",
 )  # fmt: skip
 
 

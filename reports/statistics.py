@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import spearmanr
 
 RESAMPLES = 2000
 LEVEL = 0.95
@@ -120,6 +121,31 @@ def estimate(kind: str, answers: Sequence[Judged], *, seed: int = 0) -> Estimate
         return Estimate(score, (1 - other) * score, score + other * (maximum - score), len(answers), maximum)
     low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
     return Estimate(score, float(low), float(high), len(answers), maximum)
+
+
+@dataclass(frozen=True)
+class RankCorrelation:
+    rho: float
+    low: float
+    high: float
+
+
+def rank_correlation(score: Sequence[float], damage: Floats, *, seed: int = 0) -> RankCorrelation:
+    """Spearman's correlation of a score of the blocks with their mean damage, and its 95 % percentile interval.
+
+    damage: (blocks, answers). The interval resamples blocks and answers: it says what other blocks and other answers might have shown.
+    """
+    scores, rng = np.asarray(score, dtype=float), np.random.default_rng(seed)
+    rho = float(spearmanr(scores, damage.mean(axis=1)).statistic)
+    draws = []
+    for _ in range(RESAMPLES):
+        blocks = rng.integers(len(scores), size=len(scores))
+        answers = rng.integers(damage.shape[1], size=damage.shape[1])
+        if len(set(scores[blocks])) > 1:  # one block drawn again and again has no ranking
+            draws.append(float(spearmanr(scores[blocks], damage[blocks][:, answers].mean(axis=1)).statistic))
+    tail = (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [100 * tail, 100 * (1 - tail)])
+    return RankCorrelation(rho, float(low), float(high))
 
 
 def _resampled_sums(features: Floats, strata: Sequence[str], rng: np.random.Generator) -> Floats:

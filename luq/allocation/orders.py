@@ -46,3 +46,8 @@ def block_order(name: str, blocks: int, measured: Measures, *, seed: int = 0) ->
     """The blocks by ascending score; ties go to the smaller index."""
     score = block_score(name, blocks, measured, seed=seed)
     return tuple(sorted(range(blocks), key=lambda i: (score[i], i)))
+
+
+def coinciding(first: Sequence[int], second: Sequence[int]) -> list[int]:
+    """Every k, but none and all, at which two orders choose the same set of blocks: there they make the same model."""
+    return [k for k in range(1, len(first)) if set(first[:k]) == set(second[:k])]

@@ -2,26 +2,35 @@
 
 from __future__ import annotations
 
-import numpy as np
-from numpy.typing import NDArray
-from sklearn.cluster import KMeans
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from luq.calibration.kmeans import kmeans
 
 
-def cluster_entropy(activations: NDArray[np.float32], clusters: int, seed: int) -> float:
-    """-Σ p_j log2 p_j over the shares p_j of the tokens in each of `clusters` K-means clusters, in bits: 0 to log2(clusters).
+def cluster_entropy(
+    activations: Sequence[Tensor], clusters: int, seeds: Sequence[int], *, starts: int = 1, init: str = "k-means++"
+) -> list[float]:
+    """-Σ p_j log2 p_j over the shares p_j of the tokens in each of `clusters` K-means clusters, in bits: 0 to log2(clusters), one a seed.
 
-    activations: (tokens, hidden). Shares are taken over all tokens (equation 4 divides by one sequence's length; the shares would then
-    not sum to one). Raises ValueError for fewer tokens than clusters.
+    activations: (tokens, hidden) each, pooled over sequences. starts: K-means starts of a seed, of which the one with the least inertia
+    counts; init: how they draw their centres. Shares are taken over all tokens (equation 4 divides by one sequence's length; the shares
+    would then not sum to one). Raises ValueError for fewer tokens than clusters.
     """
-    if len(activations) < clusters:
-        raise ValueError(f"{len(activations)} tokens cannot form {clusters} clusters; use more calibration tokens or fewer clusters")
-    labels = KMeans(clusters, init="random", n_init=1, max_iter=100, tol=1e-4, random_state=seed).fit_predict(activations)
-    shares = np.bincount(labels, minlength=clusters) / len(labels)
-    shares = shares[shares > 0]
-    return float(-(shares * np.log2(shares)).sum())
+    found = kmeans(activations, clusters, [seed * starts + start for seed in seeds for start in range(starts)], init=init)
+    best = found.inertia.view(len(seeds), starts).argmin(dim=1) + starts * torch.arange(len(seeds))
+    shares = found.sizes[best].double() / found.sizes[0].sum()
+    return [float(h) for h in -torch.xlogy(shares, shares).sum(dim=1) / torch.log(torch.tensor(2.0, dtype=torch.float64))]
 
 
-def entropy_over_seeds(activations: NDArray[np.float32], clusters: int, seeds: int) -> tuple[float, float]:
-    """(mean, standard deviation) of `cluster_entropy` over the seeds 0..seeds-1."""
-    values = [cluster_entropy(activations, clusters, seed) for seed in range(seeds)]
-    return float(np.mean(values)), float(np.std(values, ddof=1)) if seeds > 1 else 0.0
+def without_largest(activations: Sequence[Tensor], share: float) -> list[Tensor]:
+    """The tokens without the share of them with the largest norms, rounded up: a few massive activations can hold clusters of their own."""
+    norms = torch.cat([part.float().norm(dim=1) for part in activations])
+    dropped = -int(-share * len(norms) // 1)
+    if dropped == 0:
+        return list(activations)
+    keep = torch.ones(len(norms), dtype=torch.bool, device=norms.device)
+    keep[norms.topk(dropped).indices] = False
+    return [part[mask] for part, mask in zip(activations, keep.split([len(p) for p in activations]), strict=True)]

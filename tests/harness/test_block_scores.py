@@ -27,7 +27,7 @@ def workbench(embedded, tmp_path_factory):
 
 
 def test_held_out_losses_are_those_of_each_question_asked_alone(embedded):
-    batch = block_scores._held_out(embedded, seed=0)[0]
+    batch = block_scores._held_out(embedded, CalibrationConfig())[0]
     together = answer_losses(embedded, [batch])
     for row in (0, 5, 17):
         length = int(batch["attention_mask"][row].sum())
@@ -41,7 +41,7 @@ def test_held_out_losses_are_those_of_each_question_asked_alone(embedded):
 def test_damage_is_the_rise_of_the_loss_with_only_that_block_low(workbench, embedded):
     damage = damage_samples(workbench, BiLLM())
     assert damage.shape == (8, block_scores.HELD_OUT)
-    batches = block_scores._held_out(embedded, seed=0)
+    batches = block_scores._held_out(embedded, CalibrationConfig())
     entry = workbench.variant(MethodConfig(name="billm", high=LOW)).weights[3]
     before = answer_losses(embedded, batches)
     with applied(embedded.model, embedded.family, {3: entry}):
