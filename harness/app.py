@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import math
+import itertools
 import os
 import shlex
 import sys
@@ -58,6 +59,8 @@ def to_config(raw: DictConfig) -> Config:
         named = getattr(config.method, part)
         if isinstance(named, str):
             setattr(config.method, part, _quantizer_of(named, f"method.{part}"))
+    given = config.method.candidates
+    config.method.candidates = [_quantizer_of(c, "method.candidates") if isinstance(c, str) else c for c in given]
     check(config)
     return config
 
@@ -122,24 +125,63 @@ def main() -> int:
 
 def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
     context = HydraConfig.get()
-    from harness.stages import Job
-
-    overrides = [o for o in context.overrides.task if not o.startswith("cell=")]
     several = context.mode == RunMode.MULTIRUN
+    overrides = list(context.overrides.task)
     try:
-        config = compose([*overrides, *shlex.split(str(raw.cell))]) if raw.cell else to_config(raw)
-        single = [o for o in overrides if not o.startswith("+sweep=")] + shlex.split(str(raw.cell))
-        if raw.limit is not None and not any(o.startswith("limit=") for o in single):
-            single.append(f"limit={raw.limit}")
+        config = _composed(overrides)
         _log_to(Path(config.store))
         outcome.last = config
-        if config.stage != "report":
-            number = context.job.num if several else 0
-            command = shlex.join(["python", "-m", "harness", *single])
-            task = Job(config, number, _count_jobs(context) if several else 1, command)
-            outcome.failed_cells += _stage(config.stage)(task, display)
+        if config.stage == "report":
+            return
+        stage = _stage(config.stage)
+        if not several or context.job.num == 0:
+            _announce(_all_jobs(context) if several else [overrides], display)
+        outcome.failed_cells += stage(_job(config, overrides), display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
+
+
+def _composed(overrides: Sequence[str]) -> Config:
+    """The configuration of one job, the overrides that its sweep wrote into `cell` last."""
+    return compose([*(o for o in overrides if not o.startswith("cell=")), *_cell(overrides)])
+
+
+def _cell(overrides: Sequence[str]) -> list[str]:
+    given = [o for o in overrides if o.startswith("cell=")]
+    return shlex.split(str(OverridesParser.create().parse_override(given[-1]).value())) if given else []
+
+
+def _job(config: Config, overrides: Sequence[str]) -> Job:
+    """The job with the command that makes it alone."""
+    from harness.stages import Job
+
+    single = [o for o in overrides if not o.startswith(("+sweep=", "cell="))] + _cell(overrides)
+    if config.limit is not None and not any(o.startswith("limit=") for o in single):
+        single.append(f"limit={config.limit}")
+    return Job(config, shlex.join(["python", "-m", "harness", *single]))
+
+
+def _announce(jobs: Sequence[Sequence[str]], display: Display) -> None:
+    from harness.survey import survey
+
+    found = []
+    for overrides in jobs:
+        with contextlib.suppress(ConfigError):  # told when the job runs
+            found.append(_job(_composed(overrides), overrides))
+    plan = survey(found)
+    display.announce(plan.cells, plan.done, str(plan))
+
+
+def _all_jobs(context: Any) -> list[list[str]]:
+    """The overrides of every job of the sweep, as Hydra's basic sweeper makes them: the product over swept keys of their values."""
+    given = {key: f"{key}={value}" for key, value in (context.sweeper.params or {}).items()}
+    given |= {argument.split("=")[0]: argument for argument in sys.argv[1:] if "=" in argument}
+    choices = []
+    for override in OverridesParser.create().parse_overrides(list(given.values())):
+        key = override.get_key_element()
+        values = override.sweep_string_iterator() if override.is_sweep_override() else [override.get_value_element_as_str()]
+        choices.append([f"{key}={value}" for value in values])
+    return [list(job) for job in itertools.product(*choices)]
 
 
 def _stage(name: str) -> Callable[[Job, Display], int]:
@@ -151,7 +193,7 @@ def _stage(name: str) -> Callable[[Job, Display], int]:
 
 def _finish(display: Display, outcome: _Outcome) -> int:
     if outcome.last is not None:
-        from reports.leaderboard import write_report
+        from reports.page import write_report
 
         try:
             root = Path(outcome.last.store)
@@ -173,14 +215,6 @@ def _log_to(root: Path) -> None:
     logger.remove()
     logger.add(root / "logs" / "harness.log", level="INFO", enqueue=False)
     logger.add(sys.stderr, level="WARNING", filter="harness", format="{level}: {message}")
-
-
-def _count_jobs(context: Any) -> int:
-    """How many jobs the sweep has: the product over swept keys of their numbers of values."""
-    given = {key: f"{key}={value}" for key, value in (context.sweeper.params or {}).items()}
-    given |= {argument.split("=")[0]: argument for argument in sys.argv[1:] if "=" in argument}
-    parsed = OverridesParser.create().parse_overrides(list(given.values()))
-    return math.prod(sum(1 for _ in o.sweep_string_iterator()) for o in parsed if o.is_sweep_override())
 
 
 def _refuse_unknown(node: DictConfig, schema: type, path: str) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -19,15 +20,17 @@ from harness.sources import image_text_source
 from luq.allocation.orders import Measures
 from luq.allocation.scores import block_influence, layer_error
 from luq.apply import applied
+from luq.blocks import BlockInput, BlockWeights, run_block
+from luq.calibration.capture import first_block_input
 from luq.quantizers import describe_quantizer
-from luq.types import Plan, Quantizer
+from luq.types import Plan, QuantizationError, Quantizer
 
 if TYPE_CHECKING:
     from harness.variant import Workbench
 
 HELD_OUT = 256  # questions behind a measured damage
 BATCH = 32
-SCORES_VERSION = 1
+SCORES_VERSION = 2
 IGNORED = -100
 
 
@@ -47,11 +50,23 @@ def measures(bench: Workbench, low: Quantizer | None) -> Measures:
     }
 
 
-def damage_samples(bench: Workbench, low: Quantizer) -> Tensor:
-    """(blocks, HELD_OUT) float64: how much the loss on each held-out answer rises when only that block is low."""
-    key = ["damage", describe_quantizer(low), HELD_OUT, image_text_source(bench.calibration.image_text).identity]
-    rows = _kept(bench, key, lambda: _measure_damage(bench, low).tolist())
-    return torch.tensor(rows, dtype=torch.float64)
+def damage_samples(bench: Workbench, quantizer: Quantizer) -> Tensor:
+    """(blocks, HELD_OUT) float64: how much the loss on each held-out answer rises when only that block is quantized, in nats."""
+    return torch.tensor(_damage_rows(bench, quantizer, "block"), dtype=torch.float64)
+
+
+def linear_damages(bench: Workbench, quantizer: Quantizer) -> list[dict[str, float]]:
+    """[block][linear]: mean rise of the loss on the held-out answers when only that linear is quantized, in nats. Raises QuantizationError
+    for a method that changes a block's norms too."""
+    names = bench.loaded.family.linears
+    rows = iter(_damage_rows(bench, quantizer, "linear"))
+    return [{name: statistics.fmean(next(rows)) for name in names} for _ in bench.loaded.blocks]
+
+
+def _damage_rows(bench: Workbench, quantizer: Quantizer, unit: str) -> list[list[float]]:
+    key = ["damage", unit, describe_quantizer(quantizer), HELD_OUT, image_text_source(bench.calibration.image_text).identity]
+    rows: list[list[float]] = _kept(bench, key, lambda: _measure_damage(bench, quantizer, unit))
+    return rows
 
 
 def _damages(bench: Workbench, low: Quantizer) -> list[float]:
@@ -69,16 +84,46 @@ def _all(bench: Workbench, low: Quantizer) -> Plan:
     return Plan(("low",) * len(bench.loaded.blocks), {"low": low})
 
 
-def _measure_damage(bench: Workbench, low: Quantizer) -> Tensor:
+@torch.inference_mode()
+def _measure_damage(bench: Workbench, quantizer: Quantizer, unit: str) -> list[list[float]]:
+    """A row of rises for every block, or for every linear of every block. Each starts at its block: what comes before is as it was."""
     loaded = bench.loaded
+    entries = bench.bank.plan_weights(_all(bench, quantizer))
     batches = _held_out(loaded, bench.calibration)
-    entries = bench.bank.plan_weights(_all(bench, low))
-    before = answer_losses(loaded, batches)
+    states = [first_block_input(loaded.model, loaded.family, {k: v for k, v in b.items() if k != "labels"}) for b in batches]
+    before = _losses_from(loaded, 0, states, batches)
     rows = []
-    for index, entry in entries.items():
-        with applied(loaded.model, loaded.family, {index: entry}):
-            rows.append(answer_losses(loaded, batches) - before)
-    return torch.stack(rows)
+    for index, block in enumerate(loaded.blocks):
+        for part in _parts(entries[index], unit):
+            with applied(loaded.model, loaded.family, {index: part}):
+                rows.append((_losses_from(loaded, index, states, batches) - before).tolist())
+        states = [BlockInput(run_block(block, given), given.context) for given in states]
+    return rows
+
+
+def _parts(entry: BlockWeights, unit: str) -> list[BlockWeights]:
+    if unit == "block":
+        return [entry]
+    if entry.changed:
+        raise QuantizationError(f"a method that also changes {', '.join(sorted(entry.changed))} cannot be judged linear by linear")
+    return [BlockWeights({name: packed}) for name, packed in entry.linears.items()]
+
+
+def _losses_from(loaded: LoadedModel, index: int, states: Sequence[BlockInput], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """(questions,) float64: mean cross-entropy of each answer's tokens, in nats, from what reaches block `index`."""
+    norm = loaded.model.get_submodule(f"{loaded.family.text}.{loaded.family.final_norm}")
+    losses = []
+    for given, batch in zip(states, batches, strict=True):
+        state = given.state
+        for block in loaded.blocks[index:]:
+            state = run_block(block, BlockInput(state, given.context))
+        labels = batch["labels"][:, 1:]
+        answered = labels != IGNORED
+        logits = loaded.model.get_output_embeddings()(norm(state[:, :-1][answered])).float()
+        each = torch.nn.functional.cross_entropy(logits, labels[answered], reduction="none")
+        rows = answered.nonzero()[:, 0]
+        losses.append(torch.zeros(len(labels), device=each.device).index_add_(0, rows, each) / answered.sum(dim=1))
+    return torch.cat(losses).double().cpu()
 
 
 def _held_out(loaded: LoadedModel, config: CalibrationConfig) -> list[dict[str, Tensor]]:
@@ -103,18 +148,6 @@ def _held_out(loaded: LoadedModel, config: CalibrationConfig) -> list[dict[str, 
             labels[row, length - size : length] = inputs["input_ids"][row, length - size : length]
         batches.append({name: tensor.to(loaded.device) for name, tensor in inputs.items()} | {"labels": labels.to(loaded.device)})
     return batches
-
-
-@torch.inference_mode()
-def answer_losses(loaded: LoadedModel, batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    """(questions,) float64: mean cross-entropy of each answer's tokens, in nats."""
-    losses = []
-    for batch in batches:
-        labels = batch["labels"][:, 1:]
-        logits = loaded.model(**{name: tensor for name, tensor in batch.items() if name != "labels"}).logits[:, :-1].float()
-        each = torch.nn.functional.cross_entropy(logits.transpose(1, 2), labels, reduction="none", ignore_index=IGNORED)
-        losses.append(each.sum(dim=1) / (labels != IGNORED).sum(dim=1))
-    return torch.cat(losses).double().cpu()
 
 
 def _kept(bench: Workbench, key: list[Any], measure: Callable[[], Any]) -> Any:

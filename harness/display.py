@@ -44,15 +44,13 @@ class Display(AbstractContextManager["Display"]):
         if self._progress is not None and self._questions is not None:
             self._progress.reset(self._questions, total=None, description=text)
 
-    def start_job(self, number: int, jobs: int, cells: int) -> None:
-        """Job `number` of `jobs` begins; each has `cells` cells."""
-        if self._progress is None:
-            return
-        if self._cells is None:
+    def announce(self, cells: int, done: int, text: str) -> None:
+        """Say what is about to be done, and begin to count it."""
+        self.say(text)
+        if self._progress is not None and cells:
             self._progress.start()
-            self._cells = self._progress.add_task("all cells", total=jobs * cells)
+            self._cells = self._progress.add_task("all cells", total=cells)
             self._questions = self._progress.add_task("", total=None)
-        self._progress.update(self._cells, total=jobs * cells, completed=number * cells)
 
     def start_cell(self, label: str, questions: int) -> None:
         if self._progress is not None and self._questions is not None:

@@ -143,7 +143,7 @@ def evaluate_suite(
     if found is not None:
         return key, found
     lm.log = AnswerLog(store, digest.of_value(_answers_parts(variant, lm, suite)))
-    lm.task_dict = {suite.name: suite.task.dataset}
+    lm.task_dict, lm.data = {suite.name: suite.task.dataset}, suite.data
     arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
     with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         output = lmms_evaluate(
@@ -211,5 +211,6 @@ def _metric(suite: Suite, name: str, samples: list[Mapping[str, Any]], reported:
             f"{suite.title}: lmms-eval reports {name} = {theirs}, the answers give {found.score}; the task's metadata.metrics is wrong"
         )
     return MetricScore(
-        metric=name, score=found.score, ci_low=found.low, ci_high=found.high, n=found.n, maximum=found.maximum, primary=primary
-    )
+        metric=name, score=found.score, ci_low=found.low, ci_high=found.high, n=found.n, maximum=found.maximum, primary=primary,
+        statistic=suite.metrics[name]["statistic"],
+    )  # fmt: skip

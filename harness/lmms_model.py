@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,28 +12,18 @@ from lmms_eval.api.model import lmms
 from loguru import logger
 from PIL import Image
 from transformers import LogitsProcessor, LogitsProcessorList
+from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from harness import digest
 from harness.calibration_data import prompt_text
 from harness.errors import CellError
 from harness.models import LoadedModel
+from harness.prepared import Question, batch_inputs, picture_digest
 from harness.store import AnswerLog
 from luq.apply import applied
 from luq.types import QuantizationError
 
 GENERATION_DEFAULTS = {"max_new_tokens": 64, "until": ()}
-
-
-@dataclass(frozen=True)
-class Question:
-    """One request: what is asked, how, and the digest of all of it. visuals is called when the batch is made, and its result not kept."""
-
-    key: str
-    label: str
-    prompt: str
-    visuals: Callable[[], list[Image.Image]]
-    max_new_tokens: int
-    until: tuple[str, ...]
 
 
 class NonFiniteLogits(QuantizationError):
@@ -52,7 +40,8 @@ class _RequireFinite(LogitsProcessor):
 class LuqModel(lmms):
     """`--model luq --model_args model=mini,variant=luq,k=4,store=runs`: any variant that the harness knows, by its configuration.
 
-    Inside the harness `loaded` is passed and variants are put in from outside. Answers found in `log` are not asked again; every finished
+    Inside the harness `loaded` is passed and variants are put in from outside; `data` is then the digest of the suite's data, by which
+    prepared questions are found again. Answers found in `log` are not asked again; every finished
     batch is added to it. A question that raises is counted in `errors` with its message, gets no answer and is never logged.
     """
 
@@ -76,6 +65,7 @@ class LuqModel(lmms):
             self._stack.enter_context(applied(loaded.model, loaded.family, quantized.weights))
         self.loaded = loaded
         self.questions: dict[tuple[str, int], str] = {}
+        self.data = ""
 
     @property
     def device(self) -> torch.device:
@@ -110,19 +100,24 @@ class LuqModel(lmms):
 
     def _question(self, request: Instance) -> Question:
         context, gen_kwargs, doc_to_visual, doc_id, task, split = request.args
-
-        def visuals() -> list[Image.Image]:
-            return [image.convert("RGB") for image in doc_to_visual(self.task_dict[task][split][doc_id])]
-
-        images = visuals()
         until = gen_kwargs.get("until", GENERATION_DEFAULTS["until"])
         stops = (until,) if isinstance(until, str) else tuple(until)
         length = int(gen_kwargs.get("max_new_tokens", GENERATION_DEFAULTS["max_new_tokens"]))
-        prompt = prompt_text(self.loaded, context, len(images))
-        pixels = [hashlib.sha256(f"{i.size}".encode() + i.tobytes()).hexdigest() for i in images]
-        key = digest.of_value([prompt, pixels, length, stops])
-        self.questions[(task, doc_id)] = key
-        return Question(key, f"{task} {doc_id}", prompt, visuals, length, stops)
+        place = (self.data, task, split, doc_id, context, length, stops)
+        question = self.loaded.prepared.asked.get(place) if self.data else None
+        if question is None:
+
+            def visuals() -> list[Image.Image]:
+                return [image.convert("RGB") for image in doc_to_visual(self.task_dict[task][split][doc_id])]
+
+            pictures = tuple(map(picture_digest, visuals()))
+            prompt = prompt_text(self.loaded, context, len(pictures))
+            key = digest.of_value([prompt, pictures, length, stops])
+            question = Question(key, f"{task} {doc_id}", prompt, pictures, visuals, length, stops)
+            if self.data:
+                self.loaded.prepared.asked[place] = question
+        self.questions[(task, doc_id)] = question.key
+        return question
 
     def _answer(self, batch: Sequence[Question]) -> dict[str, str]:
         """Answers by key. Where the batch raises, its questions are asked one by one and those that still raise become errors."""
@@ -137,12 +132,12 @@ class LuqModel(lmms):
                 return {}
             return {key: text for question in batch for key, text in self._answer([question]).items()}
 
-    def _inputs(self, batch: Sequence[Question]) -> dict[str, torch.Tensor]:
-        images = [image for question in batch for image in question.visuals()]
-        inputs = self.loaded.processor(
-            text=[q.prompt for q in batch], images=images or None, padding=True, return_tensors="pt", padding_side="left"
-        )
-        return {name: tensor.to(self.device) for name, tensor in inputs.items()}
+    def _inputs(self, batch: Sequence[Question]) -> dict[str, Any]:
+        inputs, features = batch_inputs(self.loaded, batch)
+        if not features:
+            return dict(inputs)
+        encoded: Any = BaseModelOutputWithPooling(pooler_output=features)  # type: ignore[arg-type]  # a list, one tensor a picture
+        return {**inputs, "mm_encoder_outputs": {"image": encoded}}
 
     @torch.inference_mode()
     def _generate(self, batch: Sequence[Question]) -> list[str]:

@@ -25,7 +25,6 @@ from reports.statistics import rank_correlation
 def measure(job: Job, display: Display) -> int:
     """Make one measurement, unless the store has it; returns 1 if a layer cannot be quantized."""
     config = job.config
-    display.start_job(job.number, job.count, 1)
     display.step(f"measuring {config.stage}")
     bench = open_workbench(config)
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from transformers.utils import logging as transformers_logging
 from harness import digest
 from harness.errors import ConfigError
 from harness.packed_model import load_packed, read_manifest
+from harness.prepared import Prepared
 from harness.store import CorruptEntry, verify_tensors
 from luq.blocks import BlockWeights
 from luq.families import Family, decoder_blocks, find_family
@@ -29,7 +30,8 @@ HASHES = "sha256.json"
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A base model in full precision, its processor, its family, and the digest of its weights and processor."""
+    """A base model in full precision, its processor, its family, the digest of its weights and processor, and the questions that are
+    prepared for it."""
 
     name: str
     model: Any
@@ -37,6 +39,7 @@ class LoadedModel:
     family: Family
     digest: str
     dtype: str
+    prepared: Prepared = field(default_factory=Prepared, compare=False, repr=False)
 
     @property
     def blocks(self) -> torch.nn.ModuleList:

@@ -17,6 +17,9 @@ INPUTS = {
     "graft": "inputs behind blocks quantized by its own method, from one whole-model run of each method",
     "sequential": "inputs behind the blocks of this very plan (LUQ, equation 7)",
 }
+SEVERAL = ("half", "quarters", "all")
+SCORES = ("damage", "random")
+UNITS = ("block", "linear")
 INITS = ("k-means++", "random")
 PLACES = ("output", "input_norm", "output_norm")
 TOKENS = ("all", "image", "text")
@@ -41,15 +44,21 @@ class ModelConfig:
 @dataclass
 class MethodConfig:
     """name: in tables. low, high: a quantizer as {method: NAME, option: value}, the name of another method whose quantizer it is to be, or
-    null for full precision. k: how many blocks get `low`, in `order`. inputs: what a block is calibrated on (see INPUTS)."""
+    null for full precision. k: how many blocks get `low`, in `order`: a number, or `half`, `quarters` or `all` for one or several runs.
+    inputs: what a block is calibrated on (see INPUTS). candidates: quantizers, written like `low`, among which every block, or linear
+    (`unit`), gets the one that keeps the summed `score` least within `budget_bits` stored bits per weight."""
 
     name: str = MISSING
     low: Any = None
     high: Any = None
-    k: int = 0
+    k: int | str = 0
     order: str = "entropy"
     order_seed: int = 0
     inputs: str = "fp"
+    candidates: list[Any] = field(default_factory=list)
+    budget_bits: float | None = None
+    score: str = "damage"
+    unit: str = "block"
 
 
 @dataclass
@@ -140,12 +149,25 @@ def check(config: Config) -> None:
     )
     _require(config.calibration.sequence > 1, f"calibration.sequence is {config.calibration.sequence}; it must be above 1")
     _check_entropy(config.entropy)
-    _require(config.method.k >= 0, f"method.k is {config.method.k}; it is a number of decoder blocks, 0 or more")
-    _require(config.method.order in ORDERS, f"method.order is {config.method.order!r}; choose one of {', '.join(ORDERS)}")
-    _require(config.method.inputs in INPUTS, f"method.inputs is {config.method.inputs!r}; choose one of {', '.join(INPUTS)}")
+    _check_method(config.method)
     _require(config.model.dtype in DTYPES, f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
     _require(0 <= config.max_error_share < 1, f"max_error_share is {config.max_error_share}; it is a share of questions, 0 to below 1")
     _require(bool(config.suite.tasks), "suite.tasks is empty; name at least one task")
+
+
+def _check_method(method: MethodConfig) -> None:
+    number = isinstance(method.k, int)
+    _require(number or method.k in SEVERAL, f"method.k is {method.k!r}; it is a number of decoder blocks, or one of {', '.join(SEVERAL)}")
+    _require(not number or int(method.k) >= 0, f"method.k is {method.k}; it is a number of decoder blocks, 0 or more")
+    _require(method.order in ORDERS, f"method.order is {method.order!r}; choose one of {', '.join(ORDERS)}")
+    _require(method.inputs in INPUTS, f"method.inputs is {method.inputs!r}; choose one of {', '.join(INPUTS)}")
+    _require(method.score in SCORES, f"method.score is {method.score!r}; choose one of {', '.join(SCORES)}")
+    _require(method.unit in UNITS, f"method.unit is {method.unit!r}; choose one of {', '.join(UNITS)}")
+    if method.candidates:
+        _require(not method.low and not method.high, f"{method.name} has candidates; method.low and method.high have no place beside them")
+        _require(
+            method.budget_bits is not None, f"{method.name} has candidates but no budget; set method.budget_bits, in stored bits per weight"
+        )
 
 
 def _check_entropy(entropy: EntropyConfig) -> None:

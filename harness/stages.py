@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness import digest
@@ -14,7 +14,7 @@ from harness.evaluate import Suite, evaluate_suite, load_result, load_suites, mi
 from harness.export import export_model
 from harness.lmms_model import LuqModel
 from harness.models import LoadedModel, load_model
-from harness.schema import Config
+from harness.schema import Config, EntropyConfig
 from harness.store import Store
 from harness.variant import Variant, Workbench
 from luq.apply import applied
@@ -27,27 +27,41 @@ CELL_FILE = "cell.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One composed configuration, its place among the jobs of this command, and the command that makes it alone."""
+    """One composed configuration, and the command that makes it alone."""
 
     config: Config
-    number: int
-    count: int
     command: str
 
 
 def evaluate(job: Job, display: Display) -> int:
-    """Fill the cells of one variant; returns how many failed. Cells that are complete are neither quantized nor asked again."""
+    """Fill the cells of one variant, or of one for each k that is asked for; returns how many failed. Cells that are complete are neither
+    quantized nor asked again."""
+    display.step("loading the model")
+    loaded = open_model(job.config)
+    return sum(_evaluate(one, loaded, display) for one in each_k(job, len(loaded.blocks)))
+
+
+def each_k(job: Job, blocks: int) -> list[Job]:
+    """The job for every k that `half`, `quarters` or `all` stands for."""
+    wanted = job.config.method.k
+    if isinstance(wanted, int):
+        return [job]
+    counts = {"half": [blocks / 2], "quarters": [blocks / 4, blocks / 2, 3 * blocks / 4], "all": range(blocks + 1)}[wanted]
+    jobs = []
+    for k in sorted({round(count) for count in counts}):
+        config = replace(job.config, method=replace(job.config.method, k=k))
+        words = [word for word in shlex.split(job.command) if not word.startswith("method.k=")]
+        jobs.append(Job(config, shlex.join([*words, f"method.k={k}"])))
+    return jobs
+
+
+def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     config = job.config
     store = Store(Path(config.store))
-    display.start_job(job.number, job.count, len(config.suite.tasks))
-    display.step("loading the model")
-    loaded = open_model(config)
-    display.step("loading the questions")
-    data = mini_data(store) if config.suite.folder == "mini" else None
-    suites = load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
+    suites = open_suites(config, loaded, store)
     lm = LuqModel(loaded=loaded, batch_size=config.batch_size)
     lm.on_progress = display.answered
-    keys = {name: _cell_key(config, loaded, suite) for name, suite in suites.items()}
+    keys = {name: cell_key(config, loaded, suite) for name, suite in suites.items()}
     todo = [name for name in suites if not _complete(store, keys[name])]
     for name in suites:
         if name not in todo:
@@ -60,7 +74,7 @@ def evaluate(job: Job, display: Display) -> int:
     except QuantizationError as error:
         for name in todo:
             _fail(store, keys[name], job, name, str(error))
-        display.say(f"FAILED {config.method.name}: {error}")
+            display.finish_cell(_label(config, suites[name]), f"FAILED: {error}")
         return len(todo)
     failed = 0
     with applied(loaded.model, loaded.family, variant.weights):
@@ -80,7 +94,6 @@ def evaluate(job: Job, display: Display) -> int:
 def export(job: Job, display: Display) -> int:
     """Write one variant as a model folder; returns 1 if it could not be quantized."""
     config = job.config
-    display.start_job(job.number, job.count, 1)
     display.step("loading the model, quantizing")
     try:
         loaded, variant = open_variant(config)
@@ -104,16 +117,24 @@ def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
     return bench.loaded, bench.variant(config.method)
 
 
+def open_suites(config: Config, loaded: LoadedModel, store: Store) -> dict[str, Suite]:
+    data = mini_data(store) if config.suite.folder == "mini" else None
+    return load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
+
+
 def open_workbench(config: Config) -> Workbench:
     return Workbench(open_model(config), config.calibration, config.entropy, Store(Path(config.store)), config.workers)
 
 
 def _label(config: Config, suite: Suite) -> str:
-    k = f" k={config.method.k}" if config.method.k else ""
-    return f"{config.method.name}{k} on {suite.title}"
+    method = config.method
+    unusual = [_order_name(config) if method.k else "", method.inputs, f"alpha {config.calibration.alpha:g}"]
+    parts = [method.name, f"k={method.k}" if method.k else "", f"{method.budget_bits:g} bits" if method.candidates else ""]
+    parts += [word for word, usual in zip(unusual, ("entropy", "fp", "alpha 0.5"), strict=True) if word != usual]
+    return " ".join([*(part for part in parts if part), "on", suite.title])
 
 
-def _cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
+def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
     """Digest of the request: a name and settings, not yet weights."""
     parts = [
         config.model.name, loaded.digest, loaded.dtype, asdict(config.method), asdict(config.calibration), asdict(config.entropy),
@@ -139,11 +160,11 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
     cell = Cell(
         model=config.model.name, method=config.method.name,
         low=quantizer_name(config.method.low), high=quantizer_name(config.method.high),
-        k=config.method.k, order=_order_name(config), inputs=config.method.inputs, alpha=config.calibration.alpha,
-        calibration_seed=config.calibration.seed,
+        k=int(config.method.k), order=_order_name(config), inputs=config.method.inputs, budget_bits=config.method.budget_bits,
+        alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
         limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
-        events=list(variant.events),
+        questions=suite.whole_groups(config.limit), plan=list(variant.plan), events=list(variant.events),
     )  # fmt: skip
     with store.creating("cells", key) as folder:
         (folder / CELL_FILE).write_text(to_json(cell))
@@ -155,7 +176,7 @@ def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:
     failure = Failure(
         model=config.model.name,
         method=config.method.name,
-        k=config.method.k,
+        k=int(config.method.k),
         suite=suite,
         limit=config.limit,
         error=error,
@@ -165,7 +186,16 @@ def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:
 
 
 def _order_name(config: Config) -> str:
-    return f"random-{config.method.order_seed}" if config.method.order == "random" else config.method.order
+    """The order, with whatever in it is not as usual."""
+    method, usual = config.method, EntropyConfig()
+    if method.candidates:
+        return f"random-{method.order_seed}" if method.score == "random" else f"{method.score} by {method.unit}"
+    if method.order == "random":
+        return f"random-{method.order_seed}"
+    if not method.order.startswith("entropy"):
+        return method.order
+    unusual = (f"{name}={value}" for name, value in asdict(config.entropy).items() if value != getattr(usual, name) and name != "grid")
+    return " ".join([method.order, *unusual])
 
 
 def quantizer_name(options: dict[str, object] | None) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -11,6 +11,7 @@ from typing import Any
 from loguru import logger
 
 from harness import digest
+from harness.allocate import allocate, allocated_weights
 from harness.block_scores import measures
 from harness.calibration_data import CalibrationData, Part, calibration_digest, collect, part_digest, parts
 from harness.errors import ConfigError
@@ -31,9 +32,11 @@ from luq.types import LayerStats, Plan, Quantizer, stored_bytes
 
 @dataclass(frozen=True)
 class Variant:
-    """Quantized blocks and what they cost. digest: of the model and the packed weights, so that equal variants of different names agree.
+    """Quantized blocks and what they cost.
 
-    paper_bits, stored_bits: per weight of the decoder's linears; stored_bytes: of the same linears, full-precision blocks at 16 bits.
+    plan: how each block's linears are kept, in words. digest: of the model and the packed weights, so that equal variants of different
+    names agree. paper_bits, stored_bits: per weight of the decoder's linears; stored_bytes: of the same linears, full-precision blocks at
+    16 bits.
     """
 
     weights: Mapping[int, BlockWeights]
@@ -43,6 +46,7 @@ class Variant:
     stored_bits: float
     stored_bytes: int
     events: tuple[str, ...]
+    plan: tuple[str, ...]
 
 
 class Workbench:
@@ -110,27 +114,37 @@ class Workbench:
 
     def variant(self, method: MethodConfig) -> Variant:
         """Quantize what is missing and put the plan's blocks together. Raises ConfigError for a method or k that cannot be."""
+        if (method.low or method.high or method.candidates) and self.loaded.packed:
+            raise ConfigError(f"{self.loaded.name} is packed already: evaluate it with method=fp, or quantize the model it came from")
+        if method.candidates:
+            candidates = [q for i, options in enumerate(method.candidates) if (q := build(options, f"method.candidates[{i}]"))]
+            self._ask_workers(candidates)
+            assignment = allocate(self, method, candidates)
+            order = tuple(range(len(self.loaded.blocks)))
+            return _measured(self.loaded, allocated_weights(self, assignment, candidates, method.inputs), order)
         count = len(self.loaded.blocks)
-        if not 0 <= method.k <= count:
+        if not isinstance(method.k, int) or not 0 <= method.k <= count:
             raise ConfigError(f"method.k is {method.k}, {self.loaded.name} has {count} decoder blocks: choose 0 to {count}")
         if method.k > 0 and not method.low:
             raise ConfigError(f"method.k is {method.k}, but {method.name} has no low method; set method.low or method.k=0")
-        if (method.low or method.high) and self.loaded.packed:
-            raise ConfigError(f"{self.loaded.name} is packed already: evaluate it with method=fp, or quantize the model it came from")
         low, high = build(method.low, "method.low"), build(method.high, "method.high")
-        order: tuple[int, ...] = tuple(range(count))
+        order = tuple(range(count))
         if 0 < method.k < count:
             order = block_order(method.order, count, measures(self, low), seed=method.order_seed)
         plan = ranked_prefix(order, method.k, low, high)
-        for quantizer in {q for q in plan.methods.values() if isinstance(q, External)}:
-            self._ask_worker(quantizer)
-        return _measured(self.loaded, self._weights(plan, method.inputs), order)
+        self._ask_workers(plan.methods.values())
+        return _measured(self.loaded, self.weights(plan, method.inputs), order)
 
-    def _weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
+    def weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
+        """The plan's blocks, each calibrated on the inputs that `inputs` names (see schema.INPUTS)."""
         if inputs == "fp":
             return self.bank.plan_weights(plan)
         make = grafted_weights if inputs == "graft" else sequential_weights
         return make(self.loaded.model, self.loaded.family, plan, lambda: self.data.sequences, self.entries)
+
+    def _ask_workers(self, quantizers: Iterable[Quantizer]) -> None:
+        for quantizer in {q for q in quantizers if isinstance(q, External)}:
+            self._ask_worker(quantizer)
 
     def _ask_worker(self, quantizer: External) -> None:
         """Fill the bank with what another library makes of the whole model, unless it is there."""
@@ -175,4 +189,14 @@ def _measured(loaded: LoadedModel, weights: Mapping[int, BlockWeights], order: t
                 events += [f"block {index} {name}: {event.kind} {event.detail}" for event in packed.events]
     content = {str(index): digest.of_block(entry) for index, entry in sorted(weights.items())}
     identity = digest.of_value({"model": loaded.digest, "dtype": loaded.dtype, "blocks": content})
-    return Variant(weights, order, identity, paper / count, 8 * size / count, size, tuple(events))
+    plan = tuple(_kept_as(known.get(index)) for index in range(len(loaded.blocks)))
+    return Variant(weights, order, identity, paper / count, 8 * size / count, size, tuple(events), plan)
+
+
+def _kept_as(entry: BlockWeights | None) -> str:
+    """Format and stored bits of a block, such as `grid 4.156`."""
+    if entry is None:
+        return "dense 16"
+    weights = entry.linears.values()
+    bits = 8 * sum(map(stored_bytes, weights)) / sum(w.shape[0] * w.shape[1] for w in weights)
+    return f"{'+'.join(sorted({w.format for w in weights}))} {bits:.3f}"

@@ -27,8 +27,9 @@ def applied(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights
     blocks = decoder_blocks(model, family)
     try:
         for index, entry in weights.items():
-            for name, linear in block_linears(blocks[index], family).items():
-                put(linear.weight, entry.linears[name].dequantize(), f"block {index} {name}")
+            linears = block_linears(blocks[index], family)
+            for name, packed in entry.linears.items():
+                put(linears[name].weight, packed.dequantize(), f"block {index} {name}")
             for name, value in entry.changed.items():
                 put(blocks[index].get_parameter(name), value, f"block {index} {name}")
         yield

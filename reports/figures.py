@@ -4,11 +4,28 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
+# Okabe and Ito's palette, readable with any kind of colour vision, then some more.
+COLORS = (
+    "#0072b2",
+    "#d55e00",
+    "#009e73",
+    "#cc79a7",
+    "#e69f00",
+    "#56b4e9",
+    "#000000",
+    "#7f7f7f",
+    "#8c564b",
+    "#9467bd",
+    "#bcbd22",
+    "#17becf",
+)
 Point = tuple[str, float, float, tuple[float, float, float]]
 
 
@@ -32,25 +49,76 @@ def _name_points(axis: Axes, points: Sequence[Point], place: int) -> None:
         axis.annotate(text, (bits, mean), (2**left, y), va="center", fontsize=8, arrowprops=line, annotation_clip=False)
 
 
-def tradeoff_svg(points: Sequence[Point]) -> str:
-    """Mean score against paper bits and against stored bits, side by side. points: (label, paper bits, stored bits, (mean, low, high))."""
-    if not points:
-        return ""
-    figure = Figure(figsize=(10, 3.8), layout="constrained")
+def pareto_svg(families: Mapping[str, Sequence[Point]]) -> str:
+    """Mean score against paper bits and against stored bits, side by side, each with its front. families: points (label, paper bits, stored
+    bits, (mean, low, high)) that belong together, such as one method at several bits, by name."""
+    figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, place, title in ((left, 1, "bits as papers count them"), (right, 2, "bits as stored")):
-        for point in points:
-            mean, low, high = point[3]
-            bits = point[place]
-            axis.errorbar(bits, mean, yerr=[[mean - low], [high - mean]], fmt="o", markersize=5, capsize=2, color="#2f6fb5")
+        for number, points in enumerate(families.values()):
+            ordered = sorted(points, key=lambda p: p[place])
+            means = [p[3][0] for p in ordered]
+            spread = [[p[3][0] - p[3][1] for p in ordered], [p[3][2] - p[3][0] for p in ordered]]
+            style = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1, "color": _color(number)}
+            axis.errorbar([p[place] for p in ordered], means, yerr=spread, elinewidth=0.8, **style)
+        front = _front([p for points in families.values() for p in points], place)
+        axis.step([p[place] for p in front], [p[3][0] for p in front], where="post", color="#999999", linewidth=0.8, zorder=0)
         axis.set_xscale("log", base=2)
         axis.set_xticks([1, 2, 3, 4, 8, 16], labels=["1", "2", "3", "4", "8", "16"])
         axis.set_xlim(0.95, 22)  # room for the names on the right
         axis.set_xlabel(f"{title}, per weight")
         axis.grid(alpha=0.25)
+    ends = [min(points, key=lambda p: p[2]) for points in families.values()]
+    named = [(name, *point[1:]) for name, point in zip(families, ends, strict=True)]
     for axis, place in ((left, 1), (right, 2)):
-        _name_points(axis, points, place)
+        _name_points(axis, named, place)
     left.set_ylabel("mean over suites, %")
+    return _svg(figure)
+
+
+def _front(points: Sequence[Point], place: int) -> list[Point]:
+    """The points that no other beats: nothing with as few bits scored higher."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (p[place], -p[3][0])):
+        if not front or point[3][0] > front[-1][3][0]:
+            front.append(point)
+    return front
+
+
+@dataclass(frozen=True)
+class Curve:
+    """points: (x, y, low, high), by rising x. style: matplotlib's line style."""
+
+    label: str
+    points: Sequence[tuple[float, float, float, float]]
+    style: str
+
+
+def curves_svg(curves: Sequence[Curve], x: str, y: str = "mean over suites, %", *, whole: bool = False) -> str:
+    """Lines with intervals over one axis. x, y: what the axes show. whole: ticks at whole numbers only."""
+    figure = Figure(figsize=(10, 3.8), layout="constrained")
+    axis = figure.subplots()
+    for number, curve in enumerate(curves):
+        xs, ys = [p[0] for p in curve.points], [p[1] for p in curve.points]
+        spread = [[p[1] - p[2] for p in curve.points], [p[3] - p[1] for p in curve.points]]
+        axis.errorbar(
+            xs, ys, yerr=spread if any(map(any, spread)) else None, label=curve.label.replace("$", r"\$"), linestyle=curve.style,
+            marker="o", markersize=3.5, capsize=2, linewidth=1.2, elinewidth=0.6, color=_color(number),
+        )  # fmt: skip
+    if whole:
+        axis.xaxis.set_major_locator(MaxNLocator(integer=True))
+    axis.set_xlabel(x)
+    axis.set_ylabel(y)
+    axis.grid(alpha=0.25)
+    axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _color(number: int) -> str:
+    return COLORS[number % len(COLORS)]
+
+
+def _svg(figure: Figure) -> str:
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None})
     text = buffer.getvalue()

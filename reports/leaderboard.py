@@ -1,17 +1,12 @@
-"""results.csv, leaderboard.md and report/index.html from the entries of a store."""
+"""The leaderboard: variants with their costs and their scores, as lines and columns."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-from jinja2 import Environment, PackageLoader, select_autoescape
-from markupsafe import Markup
-
-from reports.figures import tradeoff_svg
-from reports.results import Failure, MetricScore, Problem, Row, read_store, variant_label, write_csv
+from reports.results import Failure, MetricScore, Problem, Row, variant_label
 
 
 @dataclass(frozen=True)
@@ -152,65 +147,3 @@ def _mean(group: Iterable[Row]) -> Score | None:
 
 def bytes_text(count: int) -> str:
     return f"{count / 2**20:.2f} MiB" if count < 2**30 else f"{count / 2**30:.2f} GiB"
-
-
-def markdown(board: Leaderboard) -> str:
-    """The leaderboard as a Markdown table; pipes and line breaks in names are escaped."""
-    head = [
-        "variant",
-        "paper bits",
-        "stored bits",
-        "stored bytes",
-        "mean",
-        *(c.title for c in board.columns),
-        "errors / empty / unparseable",
-    ]
-    lines = ["# Leaderboard", "", "| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
-    for line in board.lines:
-        texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board.columns)]
-        counts = f"{line.errors} / {line.empty} / {line.unparseable} of {line.questions}"
-        name = f"{line.model} {line.label}"
-        row = [name, f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), *texts, counts]
-        lines.append("| " + " | ".join(map(_cell, row)) + " |")
-    if not board.lines:
-        lines += ["", "The store holds no results yet. `python -m harness +sweep=first_look` makes some."]
-    lines += [
-        "",
-        "Scores are per cent (MME: points) with 95 % intervals over pictures. Bits and bytes are those of the decoder's linear layers.",
-    ]
-    if board.failures:
-        lines += ["", "## Failed cells", ""]
-        lines += [f"- {_cell(f.model)} {_cell(f.method)} k={f.k} on {_cell(f.suite)}: {_cell(f.error)}" for f in board.failures]
-    if board.problems:
-        lines += ["", "## Unreadable entries", ""] + [f"- `{_cell(p.path)}`: {_cell(p.reason)}" for p in board.problems]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("`", "\\`")
-    return " ".join(escaped.split())
-
-
-def page(board: Leaderboard) -> str:
-    environment = Environment(loader=PackageLoader("reports"), autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True)
-    environment.filters["bytes_text"] = bytes_text
-    figure = Markup(tradeoff_svg([(line.label, line.paper_bits, line.stored_bits, line.mean.percent) for line in board.lines if line.mean]))
-    return environment.get_template("leaderboard.html").render(board=board, figure=figure)
-
-
-def write_report(root: Path) -> Leaderboard:
-    """Write results.csv, leaderboard.md and report/index.html at the root of a store; returns what they show."""
-    rows, failures, problems = read_store(root)
-    board = build(rows, failures, problems)
-    write_csv([cell for line in board.lines for cell in line.cells], _fresh(root / "results.csv"))
-    _fresh(root / "leaderboard.md").write_text(markdown(board))
-    (root / "report").mkdir(exist_ok=True)
-    _fresh(root / "report" / "index.html").write_text(page(board))
-    for path in (root / "results.csv", root / "leaderboard.md", root / "report" / "index.html"):
-        _fresh(path).replace(path)
-    return board
-
-
-def _fresh(path: Path) -> Path:
-    """Where a file is written before it replaces the old one."""
-    return path.with_name(f".{path.name}.new")

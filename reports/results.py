@@ -41,6 +41,7 @@ class MetricScore(_Strict):
     n: int = Field(ge=0)
     maximum: float = Field(gt=0, allow_inf_nan=False)
     primary: bool
+    statistic: str = "mean"
 
 
 class SuiteResult(_Strict):
@@ -59,7 +60,7 @@ class SuiteResult(_Strict):
 
 
 class Cell(_Strict):
-    """One named variant on one suite: how it was asked for, what it stores, and where its result lies."""
+    """One named variant on one suite: how it was asked for, what it stores, and where its result lies. plan: how each block is kept."""
 
     schema_version: Literal[1] = 1
     model: str
@@ -69,6 +70,7 @@ class Cell(_Strict):
     k: int
     order: str
     inputs: str = "fp"
+    budget_bits: float | None = None
     alpha: float
     calibration_seed: int
     paper_bits: float = Field(allow_inf_nan=False)
@@ -80,6 +82,8 @@ class Cell(_Strict):
     result: str
     command: str
     seconds: float
+    questions: int = 0
+    plan: list[str] = []
     events: list[str]
 
 
@@ -117,6 +121,8 @@ class Problem(_Strict):
 def variant_label(cell: Cell) -> str:
     """The name of a variant in tables: the method, and what distinguishes it."""
     inputs = "" if cell.inputs == "fp" else f", {cell.inputs}"
+    if cell.budget_bits is not None:
+        return f"{cell.method} {cell.budget_bits:g} bits{'' if cell.order == 'damage by block' else f', {cell.order}'}{inputs}"
     if cell.low == "none" or cell.k == 0:
         return cell.method + inputs
     order = "" if cell.order == "entropy" else f", {cell.order}"
@@ -137,7 +143,19 @@ def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
         result = _read(root / "results" / cell.result / "result.json", SuiteResult, problems)
         if result is None:
             continue
-        key = (cell.model, cell.method, cell.low, cell.high, cell.k, cell.order, cell.inputs, cell.alpha, cell.calibration_seed, cell.suite)
+        key = (
+            cell.model,
+            cell.method,
+            cell.low,
+            cell.high,
+            cell.k,
+            cell.order,
+            cell.inputs,
+            cell.budget_bits,
+            cell.alpha,
+            cell.calibration_seed,
+            cell.suite,
+        )
         if key not in rows or rows[key].result.n < result.n:
             rows[key] = Row(cell=cell, result=result)
     failures = [f for path in sorted((root / "failures").glob("*.json")) if (f := _read(path, Failure, problems)) is not None]

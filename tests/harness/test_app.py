@@ -96,7 +96,7 @@ def test_luq_at_all_blocks_is_billm_and_in_between_bits_lie_in_between(run, tmp_
         (["method=luq", "method.order=entropie"], "choose one of entropy"),
         (["method=gptq4", "+method.high.bit=3"], "gptq has no option bit"),
         (["method=billm", "method.high.variant=paper"], "variant must be code or fixed"),
-        (["stage=evaluat"], "stage is 'evaluat'; choose one of evaluate, export, report"),
+        (["stage=evaluat"], "stage is 'evaluat'; choose one of evaluate, entropy, stability"),
         (["model.path=/nowhere/model"], "cannot load model"),
         (["model.dtype=int8"], "model.dtype is 'int8'"),
         (["entropy.clusters=1"], "entropy.clusters is 1"),

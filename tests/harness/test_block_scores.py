@@ -2,14 +2,16 @@ import pytest
 import torch
 
 from harness import block_scores
-from harness.block_scores import answer_losses, damage_samples, measures
+from harness.block_scores import damage_samples, linear_damages, measures
 from harness.errors import ConfigError
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.variant import Workbench
 from luq.allocation.orders import block_order
 from luq.apply import applied
-from luq.quantizers import RTN, BiLLM
+from luq.blocks import BlockWeights
+from luq.quantizers import AWQ, RTN, BiLLM
+from luq.types import QuantizationError
 
 LOW = {"method": "billm"}
 
@@ -26,33 +28,49 @@ def workbench(embedded, tmp_path_factory):
     return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("scores")))
 
 
-def test_held_out_losses_are_those_of_each_question_asked_alone(embedded):
-    batch = block_scores._held_out(embedded, CalibrationConfig())[0]
-    together = answer_losses(embedded, [batch])
-    for row in (0, 5, 17):
+@torch.inference_mode()
+def answer_losses(model, batch):
+    """Oracle: the whole model, every question alone and unpadded."""
+    losses = []
+    for row in range(len(batch["labels"])):
         length = int(batch["attention_mask"][row].sum())
         alone = {name: t[row : row + 1, :length] if t.ndim == 2 else t[row : row + 1] for name, t in batch.items()}
-        torch.testing.assert_close(answer_losses(embedded, [alone])[0], together[row], rtol=1e-3, atol=1e-4)
-    answered = embedded.processor.tokenizer.decode(batch["input_ids"][0][batch["labels"][0] != block_scores.IGNORED])
-    assert answered.endswith(embedded.processor.tokenizer.eos_token)
-    assert float(together.median()) < 0.1  # the embedded model knows most of these answers
+        labels = alone.pop("labels")
+        losses.append(torch.nn.functional.cross_entropy(model(**alone).logits[0, :-1], labels[0, 1:], ignore_index=block_scores.IGNORED))
+    return torch.stack(losses).double()
 
 
 def test_damage_is_the_rise_of_the_loss_with_only_that_block_low(workbench, embedded):
     damage = damage_samples(workbench, BiLLM())
     assert damage.shape == (8, block_scores.HELD_OUT)
-    batches = block_scores._held_out(embedded, CalibrationConfig())
+    batch = block_scores._held_out(embedded, CalibrationConfig())[0]
     entry = workbench.variant(MethodConfig(name="billm", high=LOW)).weights[3]
-    before = answer_losses(embedded, batches)
+    before = answer_losses(embedded.model, batch)
     with applied(embedded.model, embedded.family, {3: entry}):
-        rise = answer_losses(embedded, batches) - before
-    torch.testing.assert_close(damage[3], rise)
+        rise = answer_losses(embedded.model, batch) - before
+    torch.testing.assert_close(damage[3][: len(rise)], rise, rtol=1e-3, atol=1e-4)
     assert float(damage.mean(dim=1).max()) > 0
+    assert float(before.median()) < 0.1  # the embedded model knows most of these answers
+    answered = embedded.processor.tokenizer.decode(batch["input_ids"][0][batch["labels"][0] != block_scores.IGNORED])
+    assert answered.endswith(embedded.processor.tokenizer.eos_token)
+
+
+def test_damage_of_a_linear_is_the_rise_with_only_that_linear_low(workbench, embedded):
+    damages = linear_damages(workbench, BiLLM())
+    assert [set(block) for block in damages] == [set(embedded.family.linears)] * 8
+    batches = block_scores._held_out(embedded, CalibrationConfig())
+    packed = workbench.variant(MethodConfig(name="billm", high=LOW)).weights[0].linears["mlp.down_proj"]
+    before = torch.cat([answer_losses(embedded.model, batch) for batch in batches])
+    with applied(embedded.model, embedded.family, {0: BlockWeights({"mlp.down_proj": packed})}):
+        rise = torch.cat([answer_losses(embedded.model, batch) for batch in batches]) - before
+    assert damages[0]["mlp.down_proj"] == pytest.approx(float(rise.mean()), rel=1e-3, abs=1e-4)
+    with pytest.raises(QuantizationError, match="cannot be judged linear by linear"):
+        linear_damages(workbench, AWQ(4))
 
 
 def test_scores_are_measured_once(workbench, monkeypatch):
     first = {name: list(measure()) for name, measure in measures(workbench, BiLLM()).items()}
-    monkeypatch.setattr(block_scores, "answer_losses", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(block_scores, "_losses_from", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(block_scores, "block_influence", lambda *_: pytest.fail("measured again"))
     again = measures(workbench, BiLLM())
     assert {name: list(measure()) for name, measure in again.items()} == first

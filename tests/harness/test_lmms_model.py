@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -155,3 +157,42 @@ def test_the_model_outlives_lmms_evals_cleaning(embedded, docs):
 def test_likelihood_requests_are_refused_with_the_way_to_go(embedded):
     with pytest.raises(QuantizationError, match="lm-eval"):
         LuqModel(loaded=embedded).loglikelihood([])
+
+
+def test_prepared_features_give_the_answers_of_pixels(embedded, docs, monkeypatch):
+    prepared = model_for(embedded, docs).generate_until(requests_for(docs))
+    monkeypatch.setattr("harness.prepared._separable", lambda _loaded: False)
+    assert model_for(embedded, docs).generate_until(requests_for(docs)) == prepared
+
+
+def test_pictures_are_decoded_and_looked_at_once_for_all_variants_of_a_model(embedded, docs, monkeypatch):
+    from harness.prepared import Prepared
+
+    fresh = dataclasses.replace(embedded, prepared=Prepared())
+    looked, decoded = [], []
+    real = embedded.model.get_image_features
+    monkeypatch.setattr(embedded.model, "get_image_features", lambda **k: looked.append(len(k["pixel_values"])) or real(**k))
+    requests = requests_for(docs)
+    for request in requests:
+        context, arguments, visual, number, task, split = request.args
+        request.arguments = (context, arguments, lambda doc, visual=visual: decoded.append(1) or visual(doc), number, task, split)
+    answers = []
+    for _ in range(3):
+        lm = model_for(fresh, docs)
+        lm.data = "digest"
+        answers.append(lm.generate_until(requests))
+    pictures = len({row["image"].tobytes() for row in docs})
+    assert sum(looked) == pictures < len(docs)
+    assert len(decoded) == 2 * len(docs)  # once for its digest, once for the vision tower
+    assert answers[0] == answers[1] == answers[2]
+
+
+def test_a_full_memory_of_features_costs_time_and_no_answer(embedded, docs, monkeypatch):
+    from harness import prepared
+
+    monkeypatch.setattr(prepared, "FEATURE_BYTES", 100_000)
+    small = dataclasses.replace(embedded, prepared=prepared.Prepared())
+    lm = model_for(small, docs)
+    answers = [model_for(small, docs).generate_until(requests_for(docs)), lm.generate_until(requests_for(docs))]
+    assert 0 < small.prepared.size <= 100_000
+    assert answers == [model_for(embedded, docs).generate_until(requests_for(docs))] * 2

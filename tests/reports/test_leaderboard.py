@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from reports.leaderboard import write_report
+from reports.page import write_report
 from reports.results import CSV_COLUMNS, Answer, Cell, Failure, MetricScore, SuiteResult, to_json
 
 

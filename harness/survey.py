@@ -1,0 +1,84 @@
+"""What a command is about to do, told before it starts: how many cells, how many are there already, how long the others should take."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.stages import CELL_FILE, Job, cell_key, each_k, open_model, open_suites
+from harness.store import Store
+
+
+@dataclass(frozen=True)
+class Survey:
+    """cells: of all jobs, a measurement counting as one. done: that the store has. questions: in the others, at most, since variants that
+    turn out to be equal are asked once. seconds: for these, by what such questions took before; None where nothing was asked before."""
+
+    cells: int
+    done: int
+    questions: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        left = self.cells - self.done
+        if not left:
+            return f"{self.cells} cells, all of them already done"
+        if not self.questions:
+            return f"{self.cells} cells, {self.done} already done"
+        time = "time unknown, nothing was asked in this store before" if self.seconds is None else f"about {duration(self.seconds)}"
+        asked = f"{left} left with at most {self.questions:,} questions ({time}, and quantization)"
+        return f"{self.cells} cells, {self.done} already done, {asked}"
+
+
+def survey(jobs: Sequence[Job]) -> Survey:
+    """Look at every cell of every job. Jobs whose configuration cannot be are left out here; they report themselves when they run."""
+    cells = done = 0
+    left: dict[str, int] = {}
+    speeds: dict[str, float] = {}
+    for job in jobs:
+        if job.config.stage != "evaluate":
+            cells += 1
+            continue
+        loaded, store = open_model(job.config), Store(Path(job.config.store))
+        try:
+            suites = open_suites(job.config, loaded, store)
+        except ConfigError:
+            continue
+        speeds = speeds or _seconds_per_question(store.root)
+        for one in each_k(job, len(loaded.blocks)):
+            for name, suite in suites.items():
+                cells += 1
+                if store.has("cells", cell_key(one.config, loaded, suite)):
+                    done += 1
+                else:
+                    left[name] = left.get(name, 0) + suite.whole_groups(one.config.limit)
+    usual = statistics.fmean(speeds.values()) if speeds else 0.0
+    seconds = sum(count * speeds.get(name, usual) for name, count in left.items()) if speeds else None
+    return Survey(cells, done, sum(left.values()), seconds)
+
+
+def _seconds_per_question(root: Path) -> dict[str, float]:
+    """Median by suite over the results of a store. A result that several cells share was asked for the one that took longest."""
+    asked: dict[tuple[str, str], tuple[float, int]] = {}
+    for path in (root / "cells").glob(f"*/{CELL_FILE}"):
+        try:
+            cell = json.loads(path.read_text())
+            place = (cell["suite"], cell["result"])
+            asked[place] = max(asked.get(place, (0.0, 1)), (float(cell["seconds"]), int(cell["questions"])))
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever needs this cell sets it aside and says so
+    found: dict[str, list[float]] = {}
+    for (suite, _), (seconds, questions) in asked.items():
+        found.setdefault(suite, []).append(seconds / max(questions, 1))
+    return {suite: statistics.median(values) for suite, values in found.items()}
+
+
+def duration(seconds: float) -> str:
+    """A length of time as people say it."""
+    if seconds < 90:
+        return f"{max(1, round(seconds))} s"
+    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,238 @@
+"""What a sweep shows: one figure or table for each question that the cells and measurements of a store can answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+from reports.comparison import paired_difference
+from reports.figures import Curve, curves_svg, pareto_svg
+from reports.leaderboard import Line
+from reports.measurements import Entropy, Measurement, Orders, Search, Stability
+from reports.results import Cell
+
+USUAL_ORDER, USUAL_INPUTS = "entropy", "fp"
+
+
+@dataclass(frozen=True)
+class Study:
+    """text: how to read it. svg: a figure, or "". head, rows: a table, or empty."""
+
+    title: str
+    text: str
+    svg: str = ""
+    head: tuple[str, ...] = ()
+    rows: list[tuple[str, ...]] = field(default_factory=list)
+
+
+def studies(lines: Sequence[Line], measurements: Sequence[Measurement]) -> list[Study]:
+    """All studies of all models that have enough to show."""
+    models = list(dict.fromkeys([*(line.model for line in lines), *(m.model for m in measurements)]))
+    found: list[Study] = []
+    for model in models:
+        mine = [line for line in lines if line.model == model and line.mean is not None]
+        measured = [m for m in measurements if m.model == model]
+        suffix = f" ({model})" if len(models) > 1 else ""
+        made = [_tradeoff(mine), _orders(mine), _inputs(mine), _calibrations(mine), _alphas(mine), *_measured(measured)]
+        found += [Study(s.title + suffix, s.text, s.svg, s.head, s.rows) for s in made if s is not None]
+    return found
+
+
+def _cell(line: Line) -> Cell:
+    return line.cells[0].cell
+
+
+def _usual_alpha(lines: Sequence[Line]) -> float:
+    alphas = [line.alpha for line in lines]
+    return 0.5 if 0.5 in alphas else max(set(alphas), key=alphas.count)
+
+
+def _prefixes(lines: Sequence[Line]) -> list[Line]:
+    """Variants with a low and a high method: LUQ and its kin."""
+    return [line for line in lines if _cell(line).low != "none" and _cell(line).budget_bits is None]
+
+
+def _curve(label: str, lines: Sequence[Line], x: Callable[[Line], float], style: str = "-") -> Curve:
+    points = []
+    for line in sorted(lines, key=x):
+        assert line.mean is not None, "lines without a mean were left out"
+        points.append((x(line), *line.mean.percent))
+    return Curve(label, points, style)
+
+
+def _tradeoff(lines: Sequence[Line]) -> Study | None:
+    usual = [
+        line for line in lines
+        if line.alpha == _usual_alpha(lines) and _cell(line).inputs == USUAL_INPUTS
+        and (_cell(line).k == 0 or _cell(line).order == USUAL_ORDER)
+    ]  # fmt: skip
+    if not usual:
+        return None
+    families: dict[str, list[Line]] = {}
+    for line in usual:
+        families.setdefault(_family(_cell(line)), []).append(line)
+    text = (
+        "The same variants against the bits that papers count and against the bits that are kept. Variants of one method are joined; the "
+        "thin grey steps are the front: nothing smaller scored better."
+    )
+    return Study("Score against size", text, pareto_svg({name: [_point(line) for line in group] for name, group in families.items()}))
+
+
+def _family(cell: Cell) -> str:
+    """Variants that make one curve: a method at several bits, LUQ at every k, allocation at several budgets."""
+    if cell.budget_bits is not None:
+        return f"{cell.method}, {'random plans' if cell.order.startswith('random') else cell.order}"
+    return cell.method if cell.low != "none" else cell.method.rstrip("0123456789")
+
+
+def _point(line: Line) -> tuple[str, float, float, tuple[float, float, float]]:
+    assert line.mean is not None, "lines without a mean were left out"
+    return line.label, line.paper_bits, line.stored_bits, line.mean.percent
+
+
+def _orders(lines: Sequence[Line]) -> Study | None:
+    usual = [line for line in _prefixes(lines) if line.alpha == _usual_alpha(lines) and _cell(line).inputs == USUAL_INPUTS]
+    groups = _grouped(usual, lambda line: _cell(line).order)
+    if len(groups) < 2 or USUAL_ORDER not in groups:
+        return None
+    text = "Which blocks go low first. Below, every order minus the entropy order at the same k, question by question, in points."
+    return _against("Order of the blocks", text, groups, USUAL_ORDER)
+
+
+def _inputs(lines: Sequence[Line]) -> Study | None:
+    """Compared in the order of blocks for which the most inputs were tried."""
+    usual = [line for line in _prefixes(lines) if line.alpha == _usual_alpha(lines)]
+    by_order = _grouped(usual, lambda line: _cell(line).order)
+    tried = {order: _grouped(group, lambda line: _cell(line).inputs) for order, group in by_order.items()}
+    groups = max(tried.values(), key=lambda group: sum(map(len, group.values())) * (len(group) > 1), default={})
+    if len(groups) < 2 or USUAL_INPUTS not in groups:
+        return None
+    text = (
+        "What blocks are calibrated on, at equal bytes: full-precision inputs, grafts of two whole-model runs, or behind this very plan's "
+        "blocks. Below, each minus full-precision inputs at the same k, in points."
+    )
+    return _against("Inputs of calibration", text, groups, USUAL_INPUTS)
+
+
+def _calibrations(lines: Sequence[Line]) -> Study | None:
+    usual = [line for line in _prefixes(lines) if _cell(line).inputs == USUAL_INPUTS and _cell(line).order == USUAL_ORDER]
+    groups = _grouped(usual, lambda line: f"alpha {line.alpha:g}")
+    groups = {name: group for name, group in groups.items() if len(group) > 3}
+    reference = f"alpha {_usual_alpha(lines):g}" if lines else ""
+    if len(groups) < 2 or reference not in groups:
+        return None
+    text = "Calibration on text alone (alpha 0) and on mixtures, over k. Below, each minus the usual mixture at the same k, in points."
+    return _against("Text against mixed calibration", text, groups, reference)
+
+
+def _grouped(lines: Sequence[Line], name: Callable[[Line], str]) -> dict[str, list[Line]]:
+    groups: dict[str, list[Line]] = {}
+    for line in lines:
+        groups.setdefault(name(line), []).append(line)
+    return groups
+
+
+def _against(title: str, text: str, groups: dict[str, list[Line]], reference: str) -> Study:
+    """Curves over k, and a table of paired differences to the reference group."""
+    styles = {name: ":" if name.startswith("random") else "-" for name in groups}
+    curves = [_curve(name, group, lambda line: _cell(line).k, styles[name]) for name, group in groups.items()]
+    base = {_cell(line).k: line for line in groups[reference]}
+    ks = sorted({_cell(line).k for name, group in groups.items() if name != reference for line in group} & base.keys())
+    rows = []
+    for name, group in groups.items():
+        mine = {_cell(line).k: line for line in group}
+        if name != reference:
+            rows.append((name, *(difference(mine[k], base[k]) if k in mine else "—" for k in ks)))
+    return Study(title, text, curves_svg(curves, "blocks at the low method (k)", whole=True), ("", *(f"k={k}" for k in ks)), rows)
+
+
+def difference(first: Line, second: Line) -> str:
+    """First minus second in points with its interval, question by question."""
+    if {row.cell.variant for row in first.cells} == {row.cell.variant for row in second.cells}:
+        return "same model"
+    results = [{row.cell.suite: row.result for row in line.cells} for line in (first, second)]
+    return str(paired_difference(*results))
+
+
+def _alphas(lines: Sequence[Line]) -> Study | None:
+    usual = [line for line in lines if _cell(line).inputs == USUAL_INPUTS and (_cell(line).k == 0 or _cell(line).order == USUAL_ORDER)]
+    groups = _grouped(usual, lambda line: _cell(line).method + (f" k={_cell(line).k}" if _cell(line).k else ""))
+    groups = {name: group for name, group in groups.items() if len({line.alpha for line in group}) > 2}
+    if not groups:
+        return None
+    curves = [_curve(name, group, lambda line: line.alpha) for name, group in groups.items()]
+    alphas = sorted({line.alpha for group in groups.values() for line in group})
+    rows = []
+    for name, group in groups.items():
+        mine = {line.alpha: line for line in group}
+        if 0.0 in mine:
+            rows.append((name, *(difference(mine[a], mine[0.0]) if a in mine else "—" for a in alphas[1:])))
+    text = "Share of calibration tokens from image-text samples. Below, each alpha minus text alone, question by question, in points."
+    return Study("Calibration mixture", text, curves_svg(curves, "alpha"), ("", *(f"alpha {a:g}" for a in alphas[1:])), rows)
+
+
+def _measured(measurements: Sequence[Measurement]) -> Iterator[Study]:
+    entropies = [m for m in measurements if isinstance(m, Entropy)]
+    if entropies:
+        yield _entropies(entropies)
+    for found in measurements:
+        if isinstance(found, Stability):
+            yield _stability(found)
+        elif isinstance(found, Orders):
+            yield _correlations(found)
+        elif isinstance(found, Search):
+            yield _search(found)
+
+
+def _entropies(found: Sequence[Entropy]) -> Study:
+    curves, rows = [], []
+    for entropy in found:
+        label = f"{entropy.of_tokens} tokens, {entropy.at}"
+        label += f", without the largest {entropy.drop:.1%}" if entropy.drop else ""
+        label += f", init {entropy.init}" if entropy.init != "k-means++" else ""
+        label += f", alpha {entropy.alpha:g}" if len({e.alpha for e in found}) > 1 else ""
+        means = [sum(seeds) / len(seeds) for seeds in entropy.bits]
+        points = [(i, mean, min(seeds), max(seeds)) for i, (mean, seeds) in enumerate(zip(means, entropy.bits, strict=True))]
+        curves.append(Curve(label, points, "-"))
+        order = sorted(range(len(means)), key=lambda i: (means[i], i))
+        rows.append((label, str(entropy.clusters), f"{entropy.seed_tau:.2f}", " ".join(map(str, order))))
+    text = (
+        "Entropy of each block's activations under K-means, in bits: mean and range over seeds. Tau is the mean rank correlation between "
+        "the orders of two seeds; the order begins with the block that would go low first."
+    )
+    svg = curves_svg(curves, "decoder block", "entropy, bits", whole=True)
+    return Study("Entropy by depth", text, svg, ("tokens", "K", "tau between seeds", "order of the blocks"), rows)
+
+
+def _stability(found: Stability) -> Study:
+    points = [(k, change, change, change) for k, change in zip(found.grid[1:], found.changes, strict=True)]
+    taus = [(k, (1 - tau) / 2, (1 - tau) / 2, (1 - tau) / 2) for k, tau in zip(found.grid, found.seed_tau, strict=True)]
+    curves = [Curve("from one K to the next", points, "-"), Curve("from one seed to another", taus, ":")]
+    chosen = f"K = {found.clusters}" if found.clusters else "no K"
+    text = (
+        f"How much the ranking of the blocks changes (share of pairs in another order, mean over {found.seeds} seeds): {chosen} by the "
+        f"rule ({found.rule})."
+    )
+    return Study("Stability of the ranking over K", text, curves_svg(curves, "clusters K", "Kendall distance"))
+
+
+def _correlations(found: Orders) -> Study:
+    order = {name: " ".join(map(str, blocks)) for name, blocks in found.orders.items()}
+    rows = [(name, f"{c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}]", order[name]) for name, c in found.correlations.items()]
+    rows.append(("damage", "", order["damage"]))
+    rows += [(f"{a} and {b}", "same blocks at k = " + (", ".join(map(str, ks)) or "none"), "") for a, b, ks in found.same_sets]
+    text = (
+        f"Spearman's rank correlation of each score with measured damage: how much the loss on {found.answers} held-out answers rises when "
+        f"only that block is quantized with {found.low}. Intervals resample blocks and answers. Where two orders choose the same blocks, "
+        "they make the same model."
+    )
+    return Study("Scores against measured damage", text, "", ("score", "correlation", "order of the blocks"), rows)
+
+
+def _search(found: Search) -> Study:
+    rows = [
+        (str(a.k), f"{100 * a.score:.1f} [{100 * a.low:.1f}, {100 * a.high:.1f}]", str(a.questions), "yes" if a.holds else "no",
+         "interval" if a.decided else "all questions")
+        for a in found.asked
+    ]  # fmt: skip
+    return Study(f"Search for k ({found.method}, {found.rule})", found.text, "", ("k", "score", "questions", "holds", "decided by"), rows)
