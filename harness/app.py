@@ -186,9 +186,9 @@ def _all_jobs(context: Any) -> list[list[str]]:
 
 def _stage(name: str) -> Callable[[Job, Display], int]:
     """What does a stage; the heavy libraries are imported only now, after the configuration has been checked."""
-    from harness import measure, stages
+    from harness import measure, search, stages
 
-    return {"evaluate": stages.evaluate, "export": stages.export}.get(name, measure.measure)
+    return {"evaluate": stages.evaluate, "export": stages.export, "search": search.search}.get(name, measure.measure)
 
 
 def _finish(display: Display, outcome: _Outcome) -> int:
@@ -201,7 +201,8 @@ def _finish(display: Display, outcome: _Outcome) -> int:
         except OSError as error:
             print(f"error: cannot write the report into {outcome.last.store}: {error}; free space and run stage=report", file=sys.stderr)
             return FAILED
-        display.leaderboard(board)
+        if outcome.last.stage in ("evaluate", "report"):
+            display.leaderboard(board)
         display.say(f"Page: {root / 'report' / 'index.html'}   Table: {root / 'results.csv'}   Markdown: {root / 'leaderboard.md'}")
     for message in dict.fromkeys(outcome.bad_configs):
         print(f"configuration error: {message}", file=sys.stderr)

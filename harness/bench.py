@@ -105,7 +105,7 @@ def bench_batches(repeats: int) -> None:
     loaded = load_model("mini", "mini", "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        suite = load_suites("mini", ("mini_gqa",), loaded.family.name, mini_data(store))["mini_gqa"]
+        suite = load_suites("mini", ("mini_gqa",), loaded.family.name, mini_data(store, ["mini_gqa"]))["mini_gqa"]
         runs = iter(range(1000))
 
         def ask(size: int) -> None:

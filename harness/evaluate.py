@@ -7,7 +7,7 @@ import contextlib
 import functools
 import io
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,9 +58,17 @@ class Suite:
         return count
 
 
-@functools.lru_cache(maxsize=1)
-def load_suites(folder: str, names: tuple[str, ...], family: str, data: Path | None) -> dict[str, Suite]:
-    """Tasks of one folder under `tasks`. data: folder of local data sets, one a suite, that replaces the YAMLs' paths.
+@dataclass(frozen=True)
+class LocalData:
+    """Data sets on disk, one folder a suite. identity: digest of what drew them."""
+
+    identity: str
+    folders: tuple[tuple[str, Path], ...]
+
+
+@functools.lru_cache(maxsize=2)
+def load_suites(folder: str, names: tuple[str, ...], family: str, data: LocalData | None, split: str | None = None) -> dict[str, Suite]:
+    """Tasks of one folder under `tasks`. data: what replaces the YAMLs' paths. split: of the data, instead of the one that is reported.
 
     Raises ConfigError for unknown names, listing the known ones.
     """
@@ -68,17 +76,20 @@ def load_suites(folder: str, names: tuple[str, ...], family: str, data: Path | N
     unknown = sorted(set(names) - set(manager.all_tasks))
     if unknown:
         raise ConfigError(f"unknown suite {', '.join(unknown)}; tasks/{folder} has {', '.join(sorted(manager.all_tasks))}")
+    paths = {} if data is None else dict(data.folders)
     found: dict[str, Suite] = {}
     for name in names:
         config: dict[str, Any] = {"task": name}
         if data is not None:
-            config["dataset_path"] = str(data / name.removeprefix(f"{folder}_"))
+            config["dataset_path"] = str(paths[name])
+        if split is not None:
+            config["test_split"] = split
         task = get_task_dict([config], manager)[name]
         found[name] = _describe(name, task, data)
     return found
 
 
-def _describe(name: str, task: Any, data: Path | None) -> Suite:
+def _describe(name: str, task: Any, data: LocalData | None) -> Suite:
     meta = dict(task.config.metadata or {})
     missing = {"cluster", "answers", "metrics", "title"} - set(meta)
     if missing:
@@ -89,21 +100,25 @@ def _describe(name: str, task: Any, data: Path | None) -> Suite:
         raise ConfigError(f"task {name}: its data has no column {meta['cluster']!r} to cluster by; it has {', '.join(docs.column_names)}")
     modulo = meta.get("cluster_modulo")
     clusters = [str(value % modulo if modulo else value) for value in column]
-    identity = data.name if data is not None else str(docs._fingerprint)
+    identity = data.identity if data is not None else str(docs._fingerprint)
     return Suite(name, meta["title"], task, clusters, meta["answers"], meta["metrics"], f"{identity}-{meta['version']}")
 
 
-def mini_data(store: Store) -> Path:
-    """The mini suites' data sets, drawn into the store on first use."""
+def mini_data(store: Store, names: Sequence[str], seed: int = mini.SEED) -> LocalData:
+    """The mini suites of these names, each drawn into the store on first use. Names that the mini folder does not have are left out."""
     import PIL
 
-    recipe = {"seed": mini.SEED, "questions": mini.QUESTIONS, "version": mini.VERSION, "pillow": PIL.__version__}
-    key = digest.of_value(recipe)
-    if not store.has("data", key):
-        datasets.disable_progress_bars()
-        with store.creating("data", key) as folder:
-            mini.write_suites(folder)
-    return store.path("data", key)
+    recipe = {"seed": seed, "questions": mini.QUESTIONS, "version": mini.VERSION, "pillow": PIL.__version__}
+    folders = []
+    for name in names:
+        suite = name.removeprefix("mini_")
+        key = digest.of_value({**recipe, "suite": suite})
+        if suite in mini.SUITES and not store.has("data", key):
+            datasets.disable_progress_bars()
+            with store.creating("data", key) as folder:
+                mini.suite_dataset(suite, seed=seed).save_to_disk(folder)
+        folders.append((name, store.path("data", key)))
+    return LocalData(digest.of_value(recipe), tuple(folders))
 
 
 def result_key(variant: str, lm: LuqModel, suite: Suite, count: int) -> str:

@@ -93,7 +93,7 @@ def card(training: Mapping[str, object], limit: int | None, skip_limit: int) -> 
     loaded = load_model("mini", "mini", "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
-        suites = load_suites("mini", NAMES, loaded.family.name, mini_data(store))
+        suites = load_suites("mini", NAMES, loaded.family.name, mini_data(store, NAMES))
         scores = measure(store, loaded, suites, "full precision", limit)
         constants = {suite.title: best_constant(store, loaded, suite, limit) for suite in suites.values()}
         whole = _mean(measure(store, loaded, suites, "full precision", skip_limit))

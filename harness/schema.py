@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from harness.errors import ConfigError
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "entropy", "stability", "orders", "export", "report")
+STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "report")
 FORMATS = ("packed",)
 INPUTS = {
     "fp": "inputs from the full-precision model: a block's entry serves every plan",
@@ -19,6 +19,7 @@ INPUTS = {
 }
 SEVERAL = ("half", "quarters", "all")
 SCORES = ("damage", "random")
+RULES = ("threshold", "budget")
 UNITS = ("block", "linear")
 INITS = ("k-means++", "random")
 PLACES = ("output", "input_norm", "output_norm")
@@ -91,6 +92,23 @@ class EntropyConfig:
 
 
 @dataclass
+class SearchConfig:
+    """rule: threshold (the largest k whose score reaches tau) or budget (the smallest k whose packed language model is within budget_mib,
+    in MiB of 2**20 bytes). tau: in the metric's unit, per cent or MME's points; relative: the points that may be lost to k=0 instead.
+    suite, split, metric: what is asked; the split must not be the one that is reported. scan: ask every k, not only those of a binary
+    search."""
+
+    rule: str = "threshold"
+    tau: float | None = None
+    relative: bool = False
+    budget_mib: float | None = None
+    suite: str = "mini_mme"
+    split: str = "selection"
+    metric: str | None = None
+    scan: bool = True
+
+
+@dataclass
 class WorkersConfig:
     """folder: of the environments that `make workers` builds. timeout: seconds after which a worker is stopped."""
 
@@ -109,16 +127,17 @@ class SuiteConfig:
 
 @dataclass
 class Config:
-    """stage: evaluate (ask the suites), entropy (of every block), stability (of the blocks' ranking over K), orders (their scores against
-    measured damage), export (write the variant as a model folder, in `format`, to `out`) or report. store: folder of everything that is
-    kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further overrides of one job, as sweeps
-    use them."""
+    """stage: evaluate (ask the suites, then report), entropy (of every block), stability (of the blocks' ranking over K), orders (their
+    scores against measured damage), search (for k), export (write the variant as a model folder, in `format`, to `out`) or report.
+    store: folder of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further
+    overrides of one job, as sweeps use them."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
     calibration: CalibrationConfig = field(default_factory=CalibrationConfig)
     entropy: EntropyConfig = field(default_factory=EntropyConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
+    search: SearchConfig = field(default_factory=SearchConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     stage: str = "evaluate"
     store: str = "runs"
@@ -149,6 +168,8 @@ def check(config: Config) -> None:
     )
     _require(config.calibration.sequence > 1, f"calibration.sequence is {config.calibration.sequence}; it must be above 1")
     _check_entropy(config.entropy)
+    if config.stage == "search":
+        _check_search(config.search)
     _check_method(config.method)
     _require(config.model.dtype in DTYPES, f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
     _require(0 <= config.max_error_share < 1, f"max_error_share is {config.max_error_share}; it is a share of questions, 0 to below 1")
@@ -168,6 +189,17 @@ def _check_method(method: MethodConfig) -> None:
         _require(
             method.budget_bits is not None, f"{method.name} has candidates but no budget; set method.budget_bits, in stored bits per weight"
         )
+
+
+def _check_search(search: SearchConfig) -> None:
+    _require(search.rule in RULES, f"search.rule is {search.rule!r}; choose one of {', '.join(RULES)}")
+    key = "tau" if search.rule == "threshold" else "budget_mib"
+    _require(getattr(search, key) is not None, f"search.rule={search.rule} needs search.{key}")
+    _require(search.budget_mib is None or search.budget_mib > 0, f"search.budget_mib is {search.budget_mib}; it must be above 0")
+    _require(
+        not search.relative or search.tau is None or search.tau >= 0,
+        f"search.tau is {search.tau}; with search.relative=true it is the number of points that may be lost, 0 or more",
+    )
 
 
 def _check_entropy(entropy: EntropyConfig) -> None:

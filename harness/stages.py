@@ -118,7 +118,7 @@ def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
 
 
 def open_suites(config: Config, loaded: LoadedModel, store: Store) -> dict[str, Suite]:
-    data = mini_data(store) if config.suite.folder == "mini" else None
+    data = mini_data(store, config.suite.tasks) if config.suite.folder == "mini" else None
     return load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
 
 
@@ -128,7 +128,7 @@ def open_workbench(config: Config) -> Workbench:
 
 def _label(config: Config, suite: Suite) -> str:
     method = config.method
-    unusual = [_order_name(config) if method.k else "", method.inputs, f"alpha {config.calibration.alpha:g}"]
+    unusual = [order_name(config) if method.k else "", method.inputs, f"alpha {config.calibration.alpha:g}"]
     parts = [method.name, f"k={method.k}" if method.k else "", f"{method.budget_bits:g} bits" if method.candidates else ""]
     parts += [word for word, usual in zip(unusual, ("entropy", "fp", "alpha 0.5"), strict=True) if word != usual]
     return " ".join([*(part for part in parts if part), "on", suite.title])
@@ -160,7 +160,7 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
     cell = Cell(
         model=config.model.name, method=config.method.name,
         low=quantizer_name(config.method.low), high=quantizer_name(config.method.high),
-        k=int(config.method.k), order=_order_name(config), inputs=config.method.inputs, budget_bits=config.method.budget_bits,
+        k=int(config.method.k), order=order_name(config), inputs=config.method.inputs, budget_bits=config.method.budget_bits,
         alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
         limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
@@ -185,7 +185,7 @@ def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:
     store.write_file(store.root / "failures" / f"{key}.json", to_json(failure))
 
 
-def _order_name(config: Config) -> str:
+def order_name(config: Config) -> str:
     """The order, with whatever in it is not as usual."""
     method, usual = config.method, EntropyConfig()
     if method.candidates:

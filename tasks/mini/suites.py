@@ -23,6 +23,7 @@ from tasks.mini.questions import OPTION_LETTERS, Question, Skill
 from tasks.mini.scenes import COLORS, IMAGE_PIXELS, KINDS, Picture, Scene, draw
 
 SEED = 20260
+SELECTION_SEED = 20261  # of the split that a setting may be chosen by; nothing is reported on it
 QUESTIONS = 500
 VERSION = 2  # raise it whenever the same seed would draw other questions
 Row = dict[str, Any]

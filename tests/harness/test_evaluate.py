@@ -14,7 +14,7 @@ NAMES = tuple(f"mini_{s}" for s in ("mme", "mmbench", "textvqa", "vqav2", "gqa",
 
 @pytest.fixture(scope="module")
 def suites(tmp_path_factory, embedded):
-    return load_suites("mini", NAMES, embedded.family.name, mini_data(Store(tmp_path_factory.mktemp("data"))))
+    return load_suites("mini", NAMES, embedded.family.name, mini_data(Store(tmp_path_factory.mktemp("data")), NAMES))
 
 
 def scripted(embedded, answer):

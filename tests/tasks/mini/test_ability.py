@@ -10,7 +10,7 @@ from harness.store import Store
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory, embedded):
     store = Store(tmp_path_factory.mktemp("ability"))
-    suites = load_suites("mini", NAMES, embedded.family.name, mini_data(store))
+    suites = load_suites("mini", NAMES, embedded.family.name, mini_data(store, NAMES))
     return store, suites, measure(store, embedded, suites, "full precision", None)
 
 
