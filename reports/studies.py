@@ -11,7 +11,7 @@ from reports.leaderboard import Line
 from reports.measurements import Entropy, Measurement, Orders, Search, Stability
 from reports.results import Cell
 
-USUAL_ORDER, USUAL_INPUTS = "entropy", "fp"
+USUAL_INPUTS = "fp"
 
 
 @dataclass(frozen=True)
@@ -47,6 +47,12 @@ def _usual_alpha(lines: Sequence[Line]) -> float:
     return 0.5 if 0.5 in alphas else max(set(alphas), key=alphas.count)
 
 
+def _usual_order(lines: Sequence[Line]) -> str:
+    """`entropy`, or where it was measured in other ways only, the most frequent of these."""
+    orders = [order for line in _prefixes(lines) if (order := _cell(line).order).startswith("entropy")]
+    return "entropy" if "entropy" in orders or not orders else max(set(orders), key=orders.count)
+
+
 def _prefixes(lines: Sequence[Line]) -> list[Line]:
     """Variants with a low and a high method: LUQ and its kin."""
     return [line for line in lines if _cell(line).low != "none" and _cell(line).budget_bits is None]
@@ -64,7 +70,7 @@ def _tradeoff(lines: Sequence[Line]) -> Study | None:
     usual = [
         line for line in lines
         if line.alpha == _usual_alpha(lines) and _cell(line).inputs == USUAL_INPUTS
-        and (_cell(line).k == 0 or _cell(line).order == USUAL_ORDER)
+        and (_cell(line).k == 0 or _cell(line).order == _usual_order(lines))
     ]  # fmt: skip
     if not usual:
         return None
@@ -93,10 +99,10 @@ def _point(line: Line) -> tuple[str, float, float, tuple[float, float, float]]:
 def _orders(lines: Sequence[Line]) -> Study | None:
     usual = [line for line in _prefixes(lines) if line.alpha == _usual_alpha(lines) and _cell(line).inputs == USUAL_INPUTS]
     groups = _grouped(usual, lambda line: _cell(line).order)
-    if len(groups) < 2 or USUAL_ORDER not in groups:
+    if len(groups) < 2 or _usual_order(lines) not in groups:
         return None
     text = "Which blocks go low first. Below, every order minus the entropy order at the same k, question by question, in points."
-    return _against("Order of the blocks", text, groups, USUAL_ORDER)
+    return _against("Order of the blocks", text, groups, _usual_order(lines))
 
 
 def _inputs(lines: Sequence[Line]) -> Study | None:
@@ -115,7 +121,7 @@ def _inputs(lines: Sequence[Line]) -> Study | None:
 
 
 def _calibrations(lines: Sequence[Line]) -> Study | None:
-    usual = [line for line in _prefixes(lines) if _cell(line).inputs == USUAL_INPUTS and _cell(line).order == USUAL_ORDER]
+    usual = [line for line in _prefixes(lines) if _cell(line).inputs == USUAL_INPUTS and _cell(line).order == _usual_order(lines)]
     groups = _grouped(usual, lambda line: f"alpha {line.alpha:g}")
     groups = {name: group for name, group in groups.items() if len(group) > 3}
     reference = f"alpha {_usual_alpha(lines):g}" if lines else ""
@@ -155,7 +161,9 @@ def difference(first: Line, second: Line) -> str:
 
 
 def _alphas(lines: Sequence[Line]) -> Study | None:
-    usual = [line for line in lines if _cell(line).inputs == USUAL_INPUTS and (_cell(line).k == 0 or _cell(line).order == USUAL_ORDER)]
+    usual = [
+        line for line in lines if _cell(line).inputs == USUAL_INPUTS and (_cell(line).k == 0 or _cell(line).order == _usual_order(lines))
+    ]
     groups = _grouped(usual, lambda line: _cell(line).method + (f" k={_cell(line).k}" if _cell(line).k else ""))
     groups = {name: group for name, group in groups.items() if len({line.alpha for line in group}) > 2}
     if not groups:

@@ -13,8 +13,9 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 import pytest
 import torch
 from torch import Tensor, nn
+from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from harness.models import LoadedModel, load_model
+from harness.models import EMBEDDED, LoadedModel, load_model
 from harness.store import Store
 from luq.blocks import BlockInput, needs_inputs
 from luq.families import Family, ScaleGroup
@@ -87,6 +88,22 @@ def output_error(quantized: Tensor, weight: Tensor, inputs: Tensor) -> float:
 @pytest.fixture(scope="session")
 def embedded() -> LoadedModel:
     return load_model("mini", "mini", "float32", "cpu")
+
+
+@pytest.fixture(scope="session")
+def narrow_model(tmp_path_factory) -> Path:
+    """Folder of a corner of the embedded model: half of its blocks, narrower; fast where answers do not matter."""
+    config = AutoConfig.from_pretrained(EMBEDDED)
+    narrow = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 4}
+    config.text_config.update(narrow)
+    config.vision_config.update({"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2})
+    model, whole = AutoModelForImageTextToText.from_config(config), load_model("mini", "mini", "float32", "cpu").model.state_dict()
+    for name, parameter in model.named_parameters():
+        parameter.data = whole[name][tuple(slice(size) for size in parameter.shape)].clone()
+    folder = tmp_path_factory.mktemp("narrow_model")
+    model.save_pretrained(folder)
+    AutoProcessor.from_pretrained(EMBEDDED, backend="pil").save_pretrained(folder)
+    return folder
 
 
 @pytest.fixture

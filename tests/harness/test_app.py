@@ -3,10 +3,13 @@
 import csv
 import json
 import os
+import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 from hydra.core.global_hydra import GlobalHydra
@@ -25,7 +28,8 @@ def run(tmp_path, monkeypatch, capsys):
 
     def call(*arguments):
         GlobalHydra.instance().clear()
-        monkeypatch.setattr(sys, "argv", ["harness", f"store={tmp_path / 'runs'}", *arguments])
+        store = [] if any(a.startswith("store=") for a in arguments) else [f"store={tmp_path / 'runs'}"]
+        monkeypatch.setattr(sys, "argv", ["harness", *store, *arguments])
         code = app.main()
         captured = capsys.readouterr()
         return code, captured.out + captured.err
@@ -100,6 +104,14 @@ def test_luq_at_all_blocks_is_billm_and_in_between_bits_lie_in_between(run, tmp_
         (["model.path=/nowhere/model"], "cannot load model"),
         (["model.dtype=int8"], "model.dtype is 'int8'"),
         (["entropy.clusters=1"], "entropy.clusters is 1"),
+        (["entropy.clusters=many"], "entropy.clusters is 'many'; give a number or `stable`"),
+        (["entropy.at=middle"], "entropy.at is 'middle'; choose one of output, input_norm, output_norm"),
+        (["entropy.grid=[10]"], "at least three rising numbers"),
+        (["entropy.drop=1"], "entropy.drop is 1.0"),
+        (["calibration.image_text=null"], "there is no source of image-text samples"),
+        (["method=luq", "method.k=most"], "method.k is 'most'"),
+        (["method=luq", "method.inputs=bank"], "choose one of fp, graft, sequential"),
+        (["stage=orders", "method=gptq4"], "such as method=luq"),
         (["+sweep=first_look,other", "-m"], "run one sweep at a time"),
         (["+sweep=nothing"], "nothing"),
         (["+model._target_=os.system"], "_target_"),
@@ -160,21 +172,58 @@ def test_a_report_of_an_empty_store_says_so(run, tmp_path):
     assert "holds no results yet" in (tmp_path / "runs" / "leaderboard.md").read_text()
 
 
-def test_every_sweep_runs_with_a_tiny_limit(run, tmp_path):
-    sweeps = sorted(path.stem for path in (app_folder() / "sweep").glob("*.yaml"))
-    assert {"first_look", "ablation_order", "methods", "workers"} <= set(sweeps)
-    for sweep in sweeps:
-        code, text = run(f"+sweep={sweep}", *[a for a in SMALL if not a.startswith("limit")], "limit=4", f"workers.folder={tmp_path}")
-        assert code == (1 if sweep == "workers" else 0), text
-    labels = {(row["method"], row["k"]) for row in rows(tmp_path)}
-    assert "FAILED gptqmodel" in text  # its environment is missing: its own cells fail, and no others
-    assert text.count("FAILED") == 8
-    assert labels >= {("fp", "0"), ("gptq4", "0"), ("gptq3", "0"), ("gptq2", "0"), ("billm", "0"), ("luq", "2"), ("luq", "4"), ("luq", "6")}
+SWEEPS = sorted(path.stem for path in Path(app.CONF, "sweep").glob("*.yaml"))
+TINY = [
+    "batch_size=4", "limit=4", "suite=mini_gqa", "calibration.tokens=256", "calibration.sequence=32", "entropy.clusters=4",
+    "entropy.seeds=2", "entropy.grid=[3,4,5,6]",
+]  # fmt: skip
+SHOWN = {
+    "first_look": "Score against size", "methods": "Score against size", "table1": "Score against size", "tradeoff": "Score against size",
+    "ablation_order": "Order of the blocks", "ablation_inputs": "Inputs of calibration", "ablation_alpha": "Calibration mixture",
+    "ablation_calibration": "Text against mixed calibration", "allocation": "allocated, damage by linear", "entropy": "Entropy by depth",
+    "stability_k": "Stability of the ranking over K", "workers": "Score against size",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def sweep_store(tmp_path_factory):
+    """One store for all sweeps: what one quantized, the next finds. Cells and measurements are taken out before each."""
+    return tmp_path_factory.mktemp("sweeps")
+
+
+@pytest.mark.parametrize("sweep", SWEEPS)
+def test_every_sweep_runs_with_a_tiny_limit_and_shows_its_figure(run, sweep_store, narrow_model, sweep, monkeypatch):
+    monkeypatch.setattr("harness.block_scores.HELD_OUT", 8)
+    for kind in ("cells", "results", "measurements", "failures"):
+        shutil.rmtree(sweep_store / kind, ignore_errors=True)
+    code, text = run(f"+sweep={sweep}", *TINY, f"model.path={narrow_model}", f"workers.folder={sweep_store}", f"store={sweep_store}")
+    assert SHOWN[sweep] in (sweep_store / "report" / "index.html").read_text()
+    assert re.match(r"\d+ cells, 0 already done", text)
+    if sweep == "workers":  # their environments are missing: their own cells fail, and no others
+        assert code == 1
+        assert text.count("FAILED") == 8
+    else:
+        assert code == 0, text
+
+
+def test_a_sweep_says_before_it_starts_what_is_done_and_how_long_the_rest_should_take(run, tmp_path, narrow_model):
+    arguments = [*TINY, f"model.path={narrow_model}", "method=luq", "method.order=depth", "method.low=rtn2", "method.high=rtn4"]
+    _, text = run(*arguments, "method.k=quarters")
+    assert text.startswith(
+        "3 cells, 0 already done, 3 left with at most 12 questions (time unknown, nothing was asked in this store before"
+    )
+    _, text = run(*arguments, "method.k=all")
+    assert text.startswith("5 cells, 3 already done, 2 left with at most 8 questions (about ")
+    _, text = run(*arguments, "method.k=0,2,4", "-m")
+    assert text.startswith("3 cells, all of them already done")
+    commands = {row["k"]: row for row in rows(tmp_path)}
+    assert set(commands) == set("01234")
+    page = (tmp_path / "runs" / "report" / "index.html").read_text()
+    assert "method.k=3" in page
+    assert "method.k=all" not in page
 
 
 def app_folder():
-    from pathlib import Path
-
     return Path(app.CONF)
 
 
