@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import tempfile
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from harness.bench_memory import bench_memory
 from harness.bench_plain import plain_billm, plain_gptq, plain_search
-from harness.evaluate import evaluate_suite, load_suites, mini_data
-from harness.lmms_model import LuqModel
-from harness.models import load_model
-from harness.store import Store
+from harness.bench_sweep import bench_asking, bench_sweep
 from luq.quantizers import GPTQ, BiLLM
 from luq.quantizers.billm_search import search_salient_columns, search_split
 from luq.types import LayerStats, Quantizer
@@ -101,20 +96,6 @@ def _bench_layer(name: str, method: Quantizer, plain: Plain, weight: Tensor, hes
     _tell(f"{name} on {SHARED} x {size} x {size} with a common input, plain loop / ours", ratio)
 
 
-def bench_batches(repeats: int) -> None:
-    loaded = load_model("mini", "mini", "float32", "cpu")
-    with tempfile.TemporaryDirectory() as folder:
-        store = Store(Path(folder))
-        suite = load_suites("mini", ("mini_gqa",), loaded.family.name, mini_data(store, ["mini_gqa"]))["mini_gqa"]
-        runs = iter(range(1000))
-
-        def ask(size: int) -> None:
-            lm = LuqModel(loaded=loaded, batch_size=size)
-            evaluate_suite(store, lm, suite, variant=str(next(runs)), limit=64, max_error_share=0.0)
-
-        _tell("64 questions of GQA, one at a time / in batches of 64", paired_ratio(lambda: ask(1), lambda: ask(64), repeats))
-
-
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--repeats", type=int, default=3, help="pairs of runs behind each ratio")
@@ -125,4 +106,5 @@ if __name__ == "__main__":
     bench_searches(options.repeats, options.device)
     bench_memory()
     bench_layers(options.repeats, options.device, tuple(options.sizes))
-    bench_batches(options.repeats)
+    bench_sweep(1)
+    bench_asking(options.repeats)

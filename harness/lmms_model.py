@@ -106,9 +106,10 @@ class LuqModel(lmms):
         place = (self.data, task, split, doc_id, context, length, stops)
         question = self.loaded.prepared.asked.get(place) if self.data else None
         if question is None:
+            docs = self.task_dict[task][split]  # not self: the question outlives this object
 
             def visuals() -> list[Image.Image]:
-                return [image.convert("RGB") for image in doc_to_visual(self.task_dict[task][split][doc_id])]
+                return [image.convert("RGB") for image in doc_to_visual(docs[doc_id])]
 
             pictures = tuple(map(picture_digest, visuals()))
             prompt = prompt_text(self.loaded, context, len(pictures))

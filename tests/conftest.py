@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from pathlib import Path
 
 os.environ.setdefault("TQDM_DISABLE", "1")
@@ -12,9 +13,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 import pytest
 import torch
+from hydra.core.global_hydra import GlobalHydra
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
+from harness import app
 from harness.models import EMBEDDED, LoadedModel, load_model
 from harness.store import Store
 from luq.blocks import BlockInput, needs_inputs
@@ -109,3 +112,18 @@ def narrow_model(tmp_path_factory) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def run(tmp_path, monkeypatch, capsys):
+    """Run the command in this process: (exit code, what it printed)."""
+
+    def call(*arguments):
+        GlobalHydra.instance().clear()
+        store = [] if any(a.startswith("store=") for a in arguments) else [f"store={tmp_path / 'runs'}"]
+        monkeypatch.setattr(sys, "argv", ["harness", *store, *arguments])
+        code = app.main()
+        captured = capsys.readouterr()
+        return code, captured.out + captured.err
+
+    return call

@@ -12,7 +12,6 @@ import time
 from pathlib import Path
 
 import pytest
-from hydra.core.global_hydra import GlobalHydra
 
 from harness import app
 from harness.app import compose
@@ -20,21 +19,6 @@ from harness.errors import ConfigError
 from harness.lmms_model import LuqModel
 
 SMALL = ["limit=12", "batch_size=4", "calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2", "suite=mini_gqa"]
-
-
-@pytest.fixture
-def run(tmp_path, monkeypatch, capsys):
-    """Run the command in this process: (exit code, what it printed)."""
-
-    def call(*arguments):
-        GlobalHydra.instance().clear()
-        store = [] if any(a.startswith("store=") for a in arguments) else [f"store={tmp_path / 'runs'}"]
-        monkeypatch.setattr(sys, "argv", ["harness", *store, *arguments])
-        code = app.main()
-        captured = capsys.readouterr()
-        return code, captured.out + captured.err
-
-    return call
 
 
 def rows(tmp_path):
@@ -239,7 +223,7 @@ def command(store, *arguments):
     return [sys.executable, "-m", "harness", f"store={store}", "suite=mini_gqa", "method=fp", "limit=120", "batch_size=2", *arguments]
 
 
-def test_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(tmp_path):
+def test_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(tmp_path, run):
     """kill -9 in the middle of a suite, then the same command."""
     store = tmp_path / "killed"
     process = subprocess.Popen(command(store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -261,7 +245,7 @@ def test_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_re
     asked = int(resumed.stdout.split("ASKED")[1])
     assert asked == 120 - 2 * kept
     whole = tmp_path / "whole"
-    subprocess.run(command(whole), check=True, capture_output=True)
+    assert run(*command(whole)[3:])[0] == 0
 
     def results(root):
         return [json.loads(path.read_text()) for path in root.glob("results/*/result.json")]

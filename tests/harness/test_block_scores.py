@@ -19,7 +19,7 @@ LOW = {"method": "billm"}
 @pytest.fixture(scope="module", autouse=True)
 def fewer_questions():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(block_scores, "HELD_OUT", 64)
+        patch.setattr(block_scores, "HELD_OUT", 16)
         yield
 
 

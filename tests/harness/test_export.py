@@ -66,8 +66,7 @@ def test_an_export_is_written_once_and_never_over_something_else(workbench, embe
         export_model(tmp_path / "fp", embedded, workbench.variant(MethodConfig(name="fp")), "fp")
 
 
-def test_the_command_exports_and_a_new_process_gives_the_same_answers(tmp_path):
-    """Both runs are processes of their own."""
+def test_the_command_exports_and_a_new_process_gives_the_same_answers(tmp_path, run):
     common = ["suite=mini_mathvista", "limit=12", f"store={tmp_path / 'runs'}", "calibration.tokens=600", "quiet=true"]
     method = ["method=gptq3"]
 
@@ -75,13 +74,11 @@ def test_the_command_exports_and_a_new_process_gives_the_same_answers(tmp_path):
         found = [json.loads(path.read_text())["answers"] for path in (tmp_path / "runs").glob("results/*/result.json")]
         return [[(a["question_id"], a["response"]) for a in result] for result in found]
 
-    def run(*arguments):
-        return subprocess.run([sys.executable, "-m", "harness", *arguments, *common], capture_output=True, text=True, check=True)
-
-    run(*method)
+    assert run(*method, *common)[0] == 0
     folder = tmp_path / "packed"
-    run(*method, "stage=export", "format=packed", f"out={folder}")
+    assert run(*method, *common, "stage=export", "format=packed", f"out={folder}")[0] == 0
     assert json.loads((folder / "manifest.json").read_text())["sha256"]
     (before,) = answers()
-    run("method=fp", "model.name=packed", f"model.path={folder}")
+    other = [sys.executable, "-m", "harness", "method=fp", "model.name=packed", f"model.path={folder}", *common]
+    subprocess.run(other, capture_output=True, text=True, check=True)
     assert answers() == [before, before]

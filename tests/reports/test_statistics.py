@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from reports.statistics import Judged, estimate
+from reports.statistics import Judged, estimate, rank_correlation
 
 
 def singles(scores):
@@ -91,3 +91,14 @@ def test_no_answers_and_unknown_statistics_are_refused():
         estimate("mean", [])
     with pytest.raises(ValueError, match="choose one of"):
         estimate("median", singles([1.0]))
+
+
+def test_rank_correlation_is_one_for_the_damage_itself_and_its_interval_holds_the_estimate():
+    rng = np.random.default_rng(0)
+    damage = np.arange(12)[:, None] + rng.normal(size=(12, 200))
+    mean = damage.mean(axis=1)
+    assert rank_correlation(mean, damage).rho == pytest.approx(1)
+    assert rank_correlation(-mean, damage).rho == pytest.approx(-1)
+    noise = rank_correlation(rng.normal(size=12), damage)
+    assert noise.low < noise.rho < noise.high
+    assert noise.low < 0 < noise.high
