@@ -33,7 +33,8 @@ def measure(job: Job, display: Display) -> int:
         display.say(f"FAILED {config.stage}: {error}")
         return 1
     keep(bench.store, found)
-    display.finish_cell(_title(found), "done")
+    display.say(_title(found))
+    display.finish_cell(config.stage, "done")
     return 0
 
 

@@ -25,13 +25,13 @@ class Survey:
 
     def __str__(self) -> str:
         left = self.cells - self.done
+        cells = f"{self.cells} cell{'' if self.cells == 1 else 's'}"
         if not left:
-            return f"{self.cells} cells, all of them already done"
+            return f"{cells}, all already done"
         if not self.questions:
-            return f"{self.cells} cells, {self.done} already done"
+            return f"{cells}, {self.done} already done"
         time = "time unknown, nothing was asked in this store before" if self.seconds is None else f"about {duration(self.seconds)}"
-        asked = f"{left} left with at most {self.questions:,} questions ({time}, and quantization)"
-        return f"{self.cells} cells, {self.done} already done, {asked}"
+        return f"{cells}, {self.done} already done, {left} left with at most {self.questions:,} questions ({time}, and quantization)"
 
 
 def survey(jobs: Sequence[Job]) -> Survey:

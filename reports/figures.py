@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -29,50 +27,27 @@ COLORS = (
 Point = tuple[str, float, float, tuple[float, float, float]]
 
 
-LETTER, GAP, LABEL_HEIGHT = 0.055, 0.1, 0.045  # in powers of two of the x axis, the last in parts of the y axis
-
-
-def _name_points(axis: Axes, points: Sequence[Point], place: int) -> None:
-    """A name beside each point, from the highest down; one that would lie on another slides below it and keeps a line to its point."""
-    low, high = axis.get_ylim()
-    height = LABEL_HEIGHT * (high - low)
-    taken: list[tuple[float, float, float]] = []
-    for point in sorted(points, key=lambda p: -p[3][0]):
-        bits, mean = point[place], point[3][0]
-        left = math.log2(bits) + GAP
-        right, y = left + LETTER * len(point[0]), mean
-        while any(left < end and start < right and abs(y - level) < 0.99 * height for start, end, level in taken):
-            y -= height / 8
-        taken.append((left, right, y))
-        line = {"arrowstyle": "-", "linewidth": 0.4, "color": "#888888", "relpos": (0, 0.5)} if y < mean else None
-        text = point[0].replace("$", r"\$")
-        axis.annotate(text, (bits, mean), (2**left, y), va="center", fontsize=8, arrowprops=line, annotation_clip=False)
-
-
 def pareto_svg(families: Mapping[str, Sequence[Point]]) -> str:
     """Mean score against paper bits and against stored bits, side by side, each with its front. families: points (label, paper bits, stored
     bits, (mean, low, high)) that belong together, such as one method at several bits, by name."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, place, title in ((left, 1, "bits as papers count them"), (right, 2, "bits as stored")):
-        for number, points in enumerate(families.values()):
+        for number, (name, points) in enumerate(families.items()):
             ordered = sorted(points, key=lambda p: p[place])
             means = [p[3][0] for p in ordered]
             spread = [[p[3][0] - p[3][1] for p in ordered], [p[3][2] - p[3][0] for p in ordered]]
             style = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1, "color": _color(number)}
-            axis.errorbar([p[place] for p in ordered], means, yerr=spread, elinewidth=0.8, **style)
+            axis.errorbar([p[place] for p in ordered], means, yerr=spread, elinewidth=0.8, label=_plain(name), **style)
         front = _front([p for points in families.values() for p in points], place)
         axis.step([p[place] for p in front], [p[3][0] for p in front], where="post", color="#999999", linewidth=0.8, zorder=0)
         axis.set_xscale("log", base=2)
         axis.set_xticks([1, 2, 3, 4, 8, 16], labels=["1", "2", "3", "4", "8", "16"])
-        axis.set_xlim(0.95, 22)  # room for the names on the right
+        axis.set_xlim(0.95, 18)
         axis.set_xlabel(f"{title}, per weight")
         axis.grid(alpha=0.25)
-    ends = [min(points, key=lambda p: p[2]) for points in families.values()]
-    named = [(name, *point[1:]) for name, point in zip(families, ends, strict=True)]
-    for axis, place in ((left, 1), (right, 2)):
-        _name_points(axis, named, place)
     left.set_ylabel("mean over suites, %")
+    right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return _svg(figure)
 
 
@@ -102,7 +77,7 @@ def curves_svg(curves: Sequence[Curve], x: str, y: str = "mean over suites, %", 
         xs, ys = [p[0] for p in curve.points], [p[1] for p in curve.points]
         spread = [[p[1] - p[2] for p in curve.points], [p[3] - p[1] for p in curve.points]]
         axis.errorbar(
-            xs, ys, yerr=spread if any(map(any, spread)) else None, label=curve.label.replace("$", r"\$"), linestyle=curve.style,
+            xs, ys, yerr=spread if any(map(any, spread)) else None, label=_plain(curve.label), linestyle=curve.style,
             marker="o", markersize=3.5, capsize=2, linewidth=1.2, elinewidth=0.6, color=_color(number),
         )  # fmt: skip
     if whole:
@@ -112,6 +87,11 @@ def curves_svg(curves: Sequence[Curve], x: str, y: str = "mean over suites, %", 
     axis.grid(alpha=0.25)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return _svg(figure)
+
+
+def _plain(label: str) -> str:
+    """Text in which matplotlib finds no formula, and which it does not leave out of the legend."""
+    return " " * label.startswith("_") + label.replace("$", r"\$")
 
 
 def _color(number: int) -> str:
