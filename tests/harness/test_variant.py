@@ -8,6 +8,7 @@ from harness.app import compose
 from harness.block_entropy import mean_entropies
 from harness.calibration_data import collect
 from harness.errors import ConfigError
+from harness.models import load_model
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.variant import Workbench
@@ -135,3 +136,15 @@ def test_statistics_of_every_mix_equal_a_direct_capture_and_each_source_is_captu
                 torch.testing.assert_close(found.hessian, layer.hessian, rtol=1e-4, atol=1e-6)
     text, images = (len(collect(embedded, CalibrationConfig(alpha=a, tokens=512, sequence=64)).sequences) for a in (0.0, 1.0))
     assert sum(captured) == text + images  # one capture of each source for five alphas
+
+
+def test_every_k_and_order_together_cost_two_quantizations_of_each_block(narrow_model, store, monkeypatch):
+    from luq import bank
+
+    loaded = load_model.__wrapped__("narrow", str(narrow_model), "float32", "cpu")
+    made, real = [], bank.quantize_block
+    monkeypatch.setattr(bank, "quantize_block", lambda *a: made.append(1) or real(*a))
+    bench = Workbench(loaded, CalibrationConfig(sequence=32, tokens=256), EntropyConfig(), store)
+    digests = {bench.variant(luq(k, order=order)).digest for order in ("depth", "first", "random") for k in range(5)}
+    assert len(made) == 2 * 4
+    assert len(digests) > 6
