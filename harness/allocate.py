@@ -89,5 +89,5 @@ def _damages(bench: Workbench, candidate: Quantizer, method: MethodConfig) -> li
         units = [(name,) for name in names] if method.unit == "linear" else [names]
         return [dict.fromkeys(units, 0.0) for _ in bench.loaded.blocks]
     if method.unit == "linear":
-        return [{(name,): value for name, value in block.items()} for block in linear_damages(bench, candidate)]
-    return [{names: value} for value in damage_samples(bench, candidate).mean(dim=1).tolist()]
+        return [{(name,): value for name, value in block.items()} for block in linear_damages(bench, candidate, method.score)]
+    return [{names: value} for value in damage_samples(bench, candidate, method.score).mean(dim=1).tolist()]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 HELD_OUT = 256  # questions behind a measured damage
 BATCH = 32
-SCORES_VERSION = 2
+SCORES_VERSION = 3
 IGNORED = -100
 
 
@@ -50,22 +50,23 @@ def measures(bench: Workbench, low: Quantizer | None) -> Measures:
     }
 
 
-def damage_samples(bench: Workbench, quantizer: Quantizer) -> Tensor:
-    """(blocks, HELD_OUT) float64: how much the loss on each held-out answer rises when only that block is quantized, in nats."""
-    return torch.tensor(_damage_rows(bench, quantizer, "block"), dtype=torch.float64)
+def damage_samples(bench: Workbench, quantizer: Quantizer, score: str = "damage") -> Tensor:
+    """(blocks, HELD_OUT) float64, in nats: what quantizing only that block does to each held-out answer. damage: how much its loss rises;
+    divergence: how far its tokens' distributions move, as Kullback-Leibler divergence from the full-precision model's."""
+    return torch.tensor(_rows(bench, quantizer, "block")[score], dtype=torch.float64)
 
 
-def linear_damages(bench: Workbench, quantizer: Quantizer) -> list[dict[str, float]]:
-    """[block][linear]: mean rise of the loss on the held-out answers when only that linear is quantized, in nats. Raises QuantizationError
-    for a method that changes a block's norms too."""
+def linear_damages(bench: Workbench, quantizer: Quantizer, score: str = "damage") -> list[dict[str, float]]:
+    """[block][linear]: the same with only that linear quantized, a mean over the answers. Raises QuantizationError for a method that
+    changes a block's norms too."""
     names = bench.loaded.family.linears
-    rows = iter(_damage_rows(bench, quantizer, "linear"))
+    rows = iter(_rows(bench, quantizer, "linear")[score])
     return [{name: statistics.fmean(next(rows)) for name in names} for _ in bench.loaded.blocks]
 
 
-def _damage_rows(bench: Workbench, quantizer: Quantizer, unit: str) -> list[list[float]]:
+def _rows(bench: Workbench, quantizer: Quantizer, unit: str) -> dict[str, list[list[float]]]:
     key = ["damage", unit, describe_quantizer(quantizer), HELD_OUT, image_text_source(bench.calibration.image_text).identity]
-    rows: list[list[float]] = _kept(bench, key, lambda: _measure_damage(bench, quantizer, unit))
+    rows: dict[str, list[list[float]]] = _kept(bench, key, lambda: _measure_damage(bench, quantizer, unit))
     return rows
 
 
@@ -85,18 +86,20 @@ def _all(bench: Workbench, low: Quantizer) -> Plan:
 
 
 @torch.inference_mode()
-def _measure_damage(bench: Workbench, quantizer: Quantizer, unit: str) -> list[list[float]]:
-    """A row of rises for every block, or for every linear of every block. Each starts at its block: what comes before is as it was."""
+def _measure_damage(bench: Workbench, quantizer: Quantizer, unit: str) -> dict[str, list[list[float]]]:
+    """By score, a row for every block, or for every linear of every block. A pass starts at its block: what comes before is as it was."""
     loaded = bench.loaded
     entries = bench.bank.plan_weights(_all(bench, quantizer))
     batches = _held_out(loaded, bench.calibration)
     states = [first_block_input(loaded.model, loaded.family, {k: v for k, v in b.items() if k != "labels"}) for b in batches]
-    before = _losses_from(loaded, 0, states, batches)
-    rows = []
+    before = _answers_from(loaded, 0, states, batches)
+    rows: dict[str, list[list[float]]] = {"damage": [], "divergence": []}
     for index, block in enumerate(loaded.blocks):
         for part in _parts(entries[index], unit):
             with applied(loaded.model, loaded.family, {index: part}):
-                rows.append((_losses_from(loaded, index, states, batches) - before).tolist())
+                after = _answers_from(loaded, index, states, batches)
+            rows["damage"].append((_losses(after, batches) - _losses(before, batches)).tolist())
+            rows["divergence"].append(_divergences(before, after, batches).tolist())
         states = [BlockInput(run_block(block, given), given.context) for given in states]
     return rows
 
@@ -109,21 +112,39 @@ def _parts(entry: BlockWeights, unit: str) -> list[BlockWeights]:
     return [BlockWeights({name: packed}) for name, packed in entry.linears.items()]
 
 
-def _losses_from(loaded: LoadedModel, index: int, states: Sequence[BlockInput], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
-    """(questions,) float64: mean cross-entropy of each answer's tokens, in nats, from what reaches block `index`."""
+def _answers_from(loaded: LoadedModel, index: int, states: Sequence[BlockInput], batches: Sequence[Mapping[str, Tensor]]) -> list[Tensor]:
+    """Log-probabilities (answer tokens, vocabulary) of every batch, from what reaches block `index`."""
     norm = loaded.model.get_submodule(f"{loaded.family.text}.{loaded.family.final_norm}")
-    losses = []
+    found = []
     for given, batch in zip(states, batches, strict=True):
         state = given.state
         for block in loaded.blocks[index:]:
             state = run_block(block, BlockInput(state, given.context))
-        labels = batch["labels"][:, 1:]
-        answered = labels != IGNORED
-        logits = loaded.model.get_output_embeddings()(norm(state[:, :-1][answered])).float()
-        each = torch.nn.functional.cross_entropy(logits, labels[answered], reduction="none")
-        rows = answered.nonzero()[:, 0]
-        losses.append(torch.zeros(len(labels), device=each.device).index_add_(0, rows, each) / answered.sum(dim=1))
-    return torch.cat(losses).double().cpu()
+        answered = state[:, :-1][batch["labels"][:, 1:] != IGNORED]
+        found.append(loaded.model.get_output_embeddings()(norm(answered)).float().log_softmax(dim=-1))
+    return found
+
+
+def _losses(found: Sequence[Tensor], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """(questions,) float64: mean cross-entropy of each answer's tokens."""
+    labels = [batch["labels"][:, 1:] for batch in batches]
+    each = [-logs.gather(1, ids[ids != IGNORED][:, None])[:, 0] for logs, ids in zip(found, labels, strict=True)]
+    return _by_question(each, batches)
+
+
+def _divergences(before: Sequence[Tensor], after: Sequence[Tensor], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """(questions,) float64: mean divergence over each answer's tokens."""
+    return _by_question([(p.exp() * (p - q)).sum(dim=1) for p, q in zip(before, after, strict=True)], batches)
+
+
+def _by_question(each: Sequence[Tensor], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+    """Means over the answer tokens of each question."""
+    means = []
+    for values, batch in zip(each, batches, strict=True):
+        answered = batch["labels"][:, 1:] != IGNORED
+        sums = torch.zeros(len(answered), device=values.device).index_add_(0, answered.nonzero()[:, 0], values)
+        means.append(sums / answered.sum(dim=1))
+    return torch.cat(means).double().cpu()
 
 
 def _held_out(loaded: LoadedModel, config: CalibrationConfig) -> list[dict[str, Tensor]]:

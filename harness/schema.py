@@ -18,7 +18,7 @@ INPUTS = {
     "sequential": "inputs behind the blocks of this very plan (LUQ, equation 7)",
 }
 SEVERAL = ("half", "quarters", "all")
-SCORES = ("damage", "random")
+SCORES = ("divergence", "damage", "random")
 RULES = ("threshold", "budget")
 UNITS = ("block", "linear")
 INITS = ("k-means++", "random")
@@ -58,7 +58,7 @@ class MethodConfig:
     inputs: str = "fp"
     candidates: list[Any] = field(default_factory=list)
     budget_bits: float | None = None
-    score: str = "damage"
+    score: str = "divergence"
     unit: str = "block"
 
 

@@ -122,7 +122,7 @@ def variant_label(cell: Cell) -> str:
     """The name of a variant in tables: the method, and what distinguishes it."""
     inputs = "" if cell.inputs == "fp" else f", {cell.inputs}"
     if cell.budget_bits is not None:
-        return f"{cell.method} {cell.budget_bits:g} bits{'' if cell.order == 'damage by block' else f', {cell.order}'}{inputs}"
+        return f"{cell.method} {cell.budget_bits:g} bits{'' if cell.order == 'divergence by block' else f', {cell.order}'}{inputs}"
     if cell.low == "none" or cell.k == 0:
         return cell.method + inputs
     order = "" if cell.order == "entropy" else f", {cell.order}"

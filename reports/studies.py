@@ -228,11 +228,11 @@ def _correlations(found: Orders) -> Study:
     order = {name: " ".join(map(str, blocks)) for name, blocks in found.orders.items()}
     rows = [(name, f"{c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}]", order[name]) for name, c in found.correlations.items()]
     rows.append(("damage", "", order["damage"]))
-    rows += [(f"{a} and {b}", "same blocks at k = " + (", ".join(map(str, ks)) or "none"), "") for a, b, ks in found.same_sets]
+    rows += [(f"{a} and {b}", f"same blocks at k = {', '.join(map(str, ks))}", "") for a, b, ks in found.same_sets if ks]
     text = (
         f"Spearman's rank correlation of each score with measured damage: how much the loss on {found.answers} held-out answers rises when "
-        f"only that block is quantized with {found.low}. Intervals resample blocks and answers. Where two orders choose the same blocks, "
-        "they make the same model."
+        f"only that block is quantized with {found.low}. Intervals resample blocks and answers. Where two orders choose the same blocks "
+        "they make the same model; pairs that are not listed do so only with no block low and with all."
     )
     return Study("Scores against measured damage", text, "", ("score", "correlation", "order of the blocks"), rows)
 

@@ -29,9 +29,9 @@ def method(budget, **options) -> MethodConfig:
 
 
 def damage(bench, config):
-    """Summed damage of a plan, from the single blocks' own."""
+    """Summed divergence of a plan, from the single blocks' own."""
     candidates = [build(options, "candidate") for options in config.candidates]
-    known = [block_scores.damage_samples(bench, candidate).mean(dim=1).tolist() for candidate in candidates]
+    known = [block_scores.damage_samples(bench, candidate, "divergence").mean(dim=1).tolist() for candidate in candidates]
     return sum(known[next(iter(block.values()))][i] for i, block in enumerate(allocate(bench, config, candidates)))
 
 

@@ -70,7 +70,7 @@ def test_damage_of_a_linear_is_the_rise_with_only_that_linear_low(workbench, emb
 
 def test_scores_are_measured_once(workbench, monkeypatch):
     first = {name: list(measure()) for name, measure in measures(workbench, BiLLM()).items()}
-    monkeypatch.setattr(block_scores, "_losses_from", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(block_scores, "_answers_from", lambda *_: pytest.fail("measured again"))
     monkeypatch.setattr(block_scores, "block_influence", lambda *_: pytest.fail("measured again"))
     again = measures(workbench, BiLLM())
     assert {name: list(measure()) for name, measure in again.items()} == first
@@ -90,6 +90,22 @@ def test_an_order_that_depends_on_the_low_method_asks_for_one(workbench):
     for name in ("damage", "layer_error"):
         with pytest.raises(ConfigError, match=r"depends on the low method; set method\.low"):
             block_order(name, 8, measures(workbench, None))
+
+
+def test_divergence_is_that_of_the_answers_distributions_from_full_precision(workbench, embedded):
+    found = damage_samples(workbench, BiLLM(), "divergence")
+    batch = block_scores._held_out(embedded, CalibrationConfig())[0]
+    inputs = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    answered = batch["labels"][0, 1:] != block_scores.IGNORED
+    entry = workbench.variant(MethodConfig(name="billm", high=LOW)).weights[0]
+    with torch.inference_mode():
+        before = embedded.model(**inputs).logits[0, :-1][answered].log_softmax(dim=-1)
+        with applied(embedded.model, embedded.family, {0: entry}):
+            after = embedded.model(**inputs).logits[0, :-1][answered].log_softmax(dim=-1)
+    expected = torch.nn.functional.kl_div(after, before, log_target=True, reduction="none").sum(dim=1).mean()
+    assert float(found[0, 0]) == pytest.approx(float(expected), rel=1e-2, abs=1e-5)
+    assert float(found.min()) > -1e-5  # a divergence is never negative, but for rounding
+    assert float(damage_samples(workbench, RTN(8), "divergence").mean()) < float(found.mean()) / 10
 
 
 def test_damage_of_one_method_is_not_taken_for_anothers(workbench):
