@@ -164,8 +164,8 @@ TINY = [
 SHOWN = {
     "first_look": "Score against size", "methods": "Score against size", "table1": "Score against size", "tradeoff": "Score against size",
     "ablation_order": "Order of the blocks", "ablation_inputs": "Inputs of calibration", "ablation_alpha": "Calibration mixture",
-    "ablation_calibration": "Text against mixed calibration", "allocation": "allocated, divergence by linear", "entropy": "Entropy by depth",
-    "stability_k": "Stability of the ranking over K", "workers": "Score against size",
+    "ablation_calibration": "Text against mixed calibration", "allocation": "allocated, divergence by linear",
+    "entropy": "Entropy by depth", "stability_k": "Stability of the ranking over K", "workers": "Score against size",
 }  # fmt: skip
 
 
