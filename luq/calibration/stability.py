@@ -58,7 +58,7 @@ def stable_clusters(grid: Sequence[int], changes: Sequence[float]) -> StableClus
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # "no knee" is an outcome here
             knee = KneeLocator(places, list(changes), S=1.0, curve="convex", direction="decreasing").knee
-        if knee is not None:
+        if knee is not None and int(knee) != places[0]:  # where the curve begins it cannot bend
             return StableClusters(int(knee), "elbow of the curve")
     for j in range(len(changes) - STEPS + 1):
         if all(change <= STILL for change in changes[j : j + STEPS]):

@@ -43,5 +43,7 @@ def test_without_an_elbow_the_first_still_stretch_counts_and_without_that_nothin
     assert "no elbow; first of 3 steps" in stable_clusters(grid, [0.0] * 5).rule
     rising = stable_clusters(grid, [0.01, 0.01, 0.01, 0.3, 0.5])
     assert (rising.clusters, "no elbow" in rising.rule) == (20, True)
+    begins = stable_clusters([10, 20, 30, 40, 50, 60, 70], [0.30, 0.32, 0.24, 0.16, 0.24, 0.20])
+    assert (begins.clusters, "no elbow" in begins.rule) == (None, True)  # Kneedle says 20, the first point
     never = stable_clusters(grid, [0.1, 0.2, 0.3, 0.4, 0.5])
     assert (never.clusters, "no elbow" in never.rule) == (None, True)
