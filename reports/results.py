@@ -176,8 +176,8 @@ def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema |
 
 
 CSV_COLUMNS = (
-    "model", "method", "low", "high", "k", "order", "inputs", "alpha", "calibration_seed", "paper_bits", "stored_bits", "stored_bytes",
-    "suite", "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable",
+    "model", "method", "low", "high", "k", "order", "inputs", "budget_bits", "alpha", "calibration_seed", "paper_bits", "stored_bits",
+    "stored_bytes", "suite", "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable",
 )  # fmt: skip
 
 
