@@ -159,7 +159,8 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, 
     result, _ = evaluate_suite(store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share)
     cell = Cell(
         model=config.model.name, method=config.method.name,
-        low=quantizer_name(config.method.low), high=quantizer_name(config.method.high),
+        low=quantizer_name(config.method.low),
+        high=" or ".join(map(quantizer_name, config.method.candidates)) or quantizer_name(config.method.high),
         k=int(config.method.k), order=order_name(config), inputs=config.method.inputs, budget_bits=config.method.budget_bits,
         alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,

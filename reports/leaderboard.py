@@ -85,15 +85,20 @@ def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[P
             if metric.primary:
                 columns.setdefault(_column(row, metric))
         c = row.cell
-        groups.setdefault((c.model, variant_label(c), c.alpha, c.calibration_seed), []).append(row)
+        groups.setdefault((c.model, variant_label(c), c.low, c.high, c.alpha, c.calibration_seed), []).append(row)
     # What all rows have in common is not said in every name.
     alphas, seeds = {row.cell.alpha for row in rows}, {row.cell.calibration_seed for row in rows}
+    methods: dict[str, set[tuple[str, str]]] = {}
+    for row in rows:
+        methods.setdefault(variant_label(row.cell), set()).add((row.cell.low, row.cell.high))
     lines = []
     for group in groups.values():
         cell = group[0].cell
+        name = variant_label(cell)
+        which = f" of {cell.high}" if cell.low == "none" else f" of {cell.low} and {cell.high}"
         alpha = f", alpha {cell.alpha:g}" if len(alphas) > 1 else ""
         seed = f", seed {cell.calibration_seed}" if len(seeds) > 1 else ""
-        lines.append(_line(group, variant_label(cell) + alpha + seed))
+        lines.append(_line(group, name + (which if len(methods[name]) > 1 else "") + alpha + seed))
     lines.sort(key=lambda line: (line.model, -line.stored_bits, -line.paper_bits, line.label))
     return Leaderboard(list(columns), lines, list(failures), list(problems))
 

@@ -117,3 +117,12 @@ def test_variants_that_differ_in_calibration_alone_have_names_that_differ(tmp_pa
         "gptq4, alpha 0.5, seed 0",
         "gptq4, alpha 0.5, seed 1",
     ]
+
+
+def test_variants_of_one_name_with_other_quantizers_are_lines_of_their_own(tmp_path):
+    add_cell(tmp_path, key="a", method="luq", k=4, low="billm-code", score=0.9)
+    add_cell(tmp_path, key="b", method="luq", k=4, low="sage", score=0.5)
+    board = write_report(tmp_path)
+    assert {line.label: line.mean.value for line in board.lines} == {
+        "luq k=4 of billm-code and gptq-4": pytest.approx(90), "luq k=4 of sage and gptq-4": pytest.approx(50),
+    }  # fmt: skip
