@@ -4,6 +4,7 @@ import torch
 from harness import block_scores
 from harness.block_scores import damage_samples, linear_damages, measures
 from harness.errors import ConfigError
+from harness.models import load_model
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.variant import Workbench
@@ -26,6 +27,12 @@ def fewer_questions():
 @pytest.fixture(scope="module")
 def workbench(embedded, tmp_path_factory):
     return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("scores")))
+
+
+@pytest.fixture(scope="module")
+def narrow(narrow_model, tmp_path_factory):
+    loaded = load_model.__wrapped__("narrow", str(narrow_model), "float32", "cpu")
+    return Workbench(loaded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("narrow")))
 
 
 @torch.inference_mode()
@@ -55,17 +62,17 @@ def test_damage_is_the_rise_of_the_loss_with_only_that_block_low(workbench, embe
     assert answered.endswith(embedded.processor.tokenizer.eos_token)
 
 
-def test_damage_of_a_linear_is_the_rise_with_only_that_linear_low(workbench, embedded):
-    damages = linear_damages(workbench, BiLLM())
-    assert [set(block) for block in damages] == [set(embedded.family.linears)] * 8
-    batches = block_scores._held_out(embedded, CalibrationConfig())
-    packed = workbench.variant(MethodConfig(name="billm", high=LOW)).weights[0].linears["mlp.down_proj"]
-    before = torch.cat([answer_losses(embedded.model, batch) for batch in batches])
-    with applied(embedded.model, embedded.family, {0: BlockWeights({"mlp.down_proj": packed})}):
-        rise = torch.cat([answer_losses(embedded.model, batch) for batch in batches]) - before
+def test_damage_of_a_linear_is_the_rise_with_only_that_linear_low(narrow):
+    damages = linear_damages(narrow, BiLLM())
+    assert [set(block) for block in damages] == [set(narrow.loaded.family.linears)] * 4
+    batches = block_scores._held_out(narrow.loaded, CalibrationConfig())
+    packed = narrow.variant(MethodConfig(name="billm", high=LOW)).weights[0].linears["mlp.down_proj"]
+    before = torch.cat([answer_losses(narrow.loaded.model, batch) for batch in batches])
+    with applied(narrow.loaded.model, narrow.loaded.family, {0: BlockWeights({"mlp.down_proj": packed})}):
+        rise = torch.cat([answer_losses(narrow.loaded.model, batch) for batch in batches]) - before
     assert damages[0]["mlp.down_proj"] == pytest.approx(float(rise.mean()), rel=1e-3, abs=1e-4)
     with pytest.raises(QuantizationError, match="cannot be judged linear by linear"):
-        linear_damages(workbench, AWQ(4))
+        linear_damages(narrow, AWQ(4))
 
 
 def test_scores_are_measured_once(workbench, monkeypatch):

@@ -21,19 +21,24 @@ METHODS = {
 
 
 @pytest.fixture(scope="module")
-def workbench(tmp_path_factory, embedded):
-    return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("export")))
+def narrow(narrow_model):
+    return load_model.__wrapped__("narrow", str(narrow_model), "float32", "cpu")
+
+
+@pytest.fixture(scope="module")
+def workbench(tmp_path_factory, narrow):
+    return Workbench(narrow, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(8, 2), Store(tmp_path_factory.mktemp("export")))
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_exported_model_computes_what_the_variant_computes(name, workbench, embedded, tmp_path):
+def test_the_exported_model_computes_what_the_variant_computes(name, workbench, narrow, tmp_path):
     variant = workbench.variant(METHODS[name])
-    size = export_model(tmp_path / "model", embedded, variant, name)
+    size = export_model(tmp_path / "model", narrow, variant, name)
     assert size < (tmp_path / "model" / "tensors.safetensors").stat().st_size + 200_000
     loaded = load_model.__wrapped__("packed", str(tmp_path / "model"), "float32", "cpu")
     tokens = {"input_ids": torch.arange(4, 36)[None]}
-    with applied(embedded.model, embedded.family, variant.weights), torch.inference_mode():
-        expected = embedded.model(**tokens).logits
+    with applied(narrow.model, narrow.family, variant.weights), torch.inference_mode():
+        expected = narrow.model(**tokens).logits
     with torch.inference_mode():
         assert torch.equal(loaded.model(**tokens).logits, expected)
     again = Workbench(loaded, workbench.calibration, workbench.entropy_config, workbench.store).variant(MethodConfig(name="fp"))
@@ -42,8 +47,8 @@ def test_the_exported_model_computes_what_the_variant_computes(name, workbench, 
         Workbench(loaded, workbench.calibration, workbench.entropy_config, workbench.store).variant(METHODS["luq"])
 
 
-def test_a_flipped_byte_is_refused_and_the_tensor_named(workbench, embedded, tmp_path):
-    export_model(tmp_path / "model", embedded, workbench.variant(METHODS["luq"]), "luq")
+def test_a_flipped_byte_is_refused_and_the_tensor_named(workbench, narrow, tmp_path):
+    export_model(tmp_path / "model", narrow, workbench.variant(METHODS["luq"]), "luq")
     file = tmp_path / "model" / "tensors.safetensors"
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
@@ -52,18 +57,18 @@ def test_a_flipped_byte_is_refused_and_the_tensor_named(workbench, embedded, tmp
         load_model.__wrapped__("packed", str(tmp_path / "model"), "float32", "cpu")
 
 
-def test_an_export_is_written_once_and_never_over_something_else(workbench, embedded, tmp_path):
+def test_an_export_is_written_once_and_never_over_something_else(workbench, narrow, tmp_path):
     variant = workbench.variant(METHODS["luq"])
     folder = tmp_path / "model"
-    export_model(folder, embedded, variant, "luq")
+    export_model(folder, narrow, variant, "luq")
     before = (folder / "manifest.json").stat().st_mtime_ns
-    export_model(folder, embedded, variant, "luq")
+    export_model(folder, narrow, variant, "luq")
     assert (folder / "manifest.json").stat().st_mtime_ns == before
     assert [p.name for p in tmp_path.iterdir()] == ["model"]
     with pytest.raises(ConfigError, match=r"does not hold this variant; choose another folder with out=PATH"):
-        export_model(folder, embedded, workbench.variant(METHODS["awq"]), "awq3")
+        export_model(folder, narrow, workbench.variant(METHODS["awq"]), "awq3")
     with pytest.raises(ConfigError, match="packs nothing"):
-        export_model(tmp_path / "fp", embedded, workbench.variant(MethodConfig(name="fp")), "fp")
+        export_model(tmp_path / "fp", narrow, workbench.variant(MethodConfig(name="fp")), "fp")
 
 
 def test_the_command_exports_and_a_new_process_gives_the_same_answers(tmp_path, run):

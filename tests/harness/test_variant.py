@@ -12,6 +12,7 @@ from harness.models import load_model
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.variant import Workbench
+from luq import bank
 from luq.calibration.capture import capture_blocks
 from luq.quantizers import BiLLM
 from luq.types import QuantizationError
@@ -28,6 +29,12 @@ def store(tmp_path_factory):
 @pytest.fixture
 def workbench(embedded, store):
     return Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(clusters=8, seeds=2), store)
+
+
+@pytest.fixture(scope="module")
+def narrow(narrow_model, store):
+    loaded = load_model.__wrapped__("narrow", str(narrow_model), "float32", "cpu")
+    return Workbench(loaded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(clusters=8, seeds=2), store)
 
 
 def luq(k, **options):
@@ -50,14 +57,14 @@ def test_stored_bytes_fall_by_the_same_amount_for_every_block_that_goes_low(work
 
 
 @pytest.mark.parametrize("low", ["pbllm", "gptq2", "awq3", {"method": "sage", "clustering": "kmeans", "groups": 4, "sample": 400}], ids=str)
-def test_any_method_can_be_the_low_one_by_configuration_alone(workbench, low):
+def test_any_method_can_be_the_low_one_by_configuration_alone(narrow, low):
     config = (
         compose(["method=luq", "method.k=2", "method.order=depth", f"method.low={low}"]).method if isinstance(low, str) else luq(2, low=low)
     )
-    mixed, alone = workbench.variant(config), workbench.variant(MethodConfig(name="alone", high=config.low))
-    gptq = workbench.variant(MethodConfig(name="gptq4", high=HIGH))
-    for block in range(8):
-        source = alone if block >= 6 else gptq
+    mixed, alone = narrow.variant(config), narrow.variant(MethodConfig(name="alone", high=config.low))
+    gptq = narrow.variant(MethodConfig(name="gptq4", high=HIGH))
+    for block in range(4):
+        source = alone if block >= 2 else gptq
         assert digest.of_block(mixed.weights[block]) == digest.of_block(source.weights[block])
 
 
@@ -138,13 +145,10 @@ def test_statistics_of_every_mix_equal_a_direct_capture_and_each_source_is_captu
     assert sum(captured) == text + images  # one capture of each source for five alphas
 
 
-def test_every_k_and_order_together_cost_two_quantizations_of_each_block(narrow_model, store, monkeypatch):
-    from luq import bank
-
-    loaded = load_model.__wrapped__("narrow", str(narrow_model), "float32", "cpu")
+def test_every_k_and_order_together_cost_two_quantizations_of_each_block(narrow, tmp_path, monkeypatch):
     made, real = [], bank.quantize_block
     monkeypatch.setattr(bank, "quantize_block", lambda *a: made.append(1) or real(*a))
-    bench = Workbench(loaded, CalibrationConfig(sequence=32, tokens=256), EntropyConfig(), store)
+    bench = Workbench(narrow.loaded, CalibrationConfig(sequence=32, tokens=256), EntropyConfig(), Store(tmp_path / "empty"))
     digests = {bench.variant(luq(k, order=order)).digest for order in ("depth", "first", "random") for k in range(5)}
     assert len(made) == 2 * 4
     assert len(digests) > 6
