@@ -83,7 +83,7 @@ def _units(bench: Workbench, method: MethodConfig, candidates: list[Quantizer], 
 
 
 def _damages(bench: Workbench, candidate: Quantizer, method: MethodConfig) -> list[Mapping[tuple[str, ...], float]]:
-    """[block][linears of a unit]: mean rise of the loss."""
+    """[block][linears of a unit]: the score, a mean over the held-out answers; nothing is measured for random plans."""
     names = bench.loaded.family.linears
     if method.score == "random":
         units = [(name,) for name in names] if method.unit == "linear" else [names]

@@ -36,8 +36,7 @@ class _Tokens:
         total = sum((chunk.double().sum(dim=0) for chunk in self.chunks[1:]), self.chunks[0].double().sum(dim=0))
         self.mean = (total / self.count).float()
         self.device = self.mean.device
-        squares = [self[i].square() for i in range(len(self.chunks))]
-        self.norms = torch.cat([square.sum(dim=1) for square in squares])
+        self.norms = torch.cat([self[i].square().sum(dim=1) for i in range(len(self.chunks))])
         self.variance = float(self.norms.double().mean()) / len(self.mean)
 
     def __getitem__(self, chunk: int) -> Tensor:
