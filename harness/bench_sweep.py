@@ -20,7 +20,8 @@ from lmms_eval.evaluator import evaluate as lmms_evaluate
 
 from harness.evaluate import Suite, evaluate_suite, load_suites, mini_data
 from harness.lmms_model import LuqModel
-from harness.models import EMBEDDED, LoadedModel, load_model
+from harness.model_source import EMBEDDED
+from harness.models import LoadedModel, load_model
 from harness.prepared import Prepared
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.store import Store

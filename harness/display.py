@@ -86,7 +86,8 @@ class Display(AbstractContextManager["Display"]):
             self.console.print(table)
         if board.lines:
             self.say(
-                "Per cent (MME: points), 95 % intervals over pictures below each score; bits and bytes of the decoder's linear layers."
+                "Per cent (MME: points; texts: perplexity, lower is better), 95 % intervals over pictures or windows below each score; "
+                "bits and bytes of the decoder's linear layers."
             )
         for failure in board.failures:
             self.say(f"FAILED {failure.model} {failure.method} k={failure.k} on {failure.suite}: {failure.error}")

@@ -16,7 +16,7 @@ import datasets
 from lmms_eval.evaluator import evaluate as lmms_evaluate
 from lmms_eval.tasks import TaskManager, get_task_dict
 
-from harness import __version__, digest
+from harness import __version__, digest, processes
 from harness.errors import CellError, ConfigError
 from harness.lmms_model import LuqModel
 from harness.store import AnswerLog, Store
@@ -160,7 +160,8 @@ def evaluate_suite(
     lm.log = AnswerLog(store, digest.of_value(_answers_parts(variant, lm, suite)))
     lm.task_dict, lm.data = {suite.name: suite.task.dataset}, suite.data
     arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
-    with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+    processes.gathered(None)  # joined before the others are hidden
+    with processes.unseen(), contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
         output = lmms_evaluate(
             lm, {suite.name: suite.task}, limit=count, bootstrap_iters=0, log_samples=True, cli_args=arguments, verbosity="ERROR",
             process_docs_parallel=1,
@@ -175,6 +176,7 @@ def evaluate_suite(
     result = SuiteResult(
         suite=suite.name, suite_title=suite.title, limit=limit, n=len(answers), errors=statuses.count("error"),
         empty=statuses.count("empty"), unparseable=statuses.count("unparseable"), metrics=metrics, answers=answers,
+        data_errors=statuses.count("data_error"), batch_size=lm.smallest_batch or lm.batch_size,
     )  # fmt: skip
     with store.creating("results", key) as folder:
         (folder / RESULT_FILE).write_text(to_json(result))
@@ -183,9 +185,11 @@ def evaluate_suite(
 
 def _answer(lm: LuqModel, suite: Suite, sample: Mapping[str, Any]) -> Answer:
     response = str(sample["filtered_resps"][0])
-    key = lm.questions[(suite.name, sample["doc_id"])]
+    place = (suite.name, sample["doc_id"])
     status: Status = "answered"
-    if key in lm.errors:
+    if place in lm.data_errors:
+        status = "data_error"
+    elif lm.questions[place] in lm.errors:
         status = "error"
     elif not response.strip():
         status = "empty"

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
 from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from loguru import logger
-from PIL import Image
+from PIL import Image, ImageFile
 from transformers import LogitsProcessor, LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
-from harness import digest
+from harness import digest, processes
 from harness.calibration_data import prompt_text
 from harness.errors import CellError
 from harness.models import LoadedModel
-from harness.prepared import Question, batch_inputs, picture_digest
+from harness.prepared import Ahead, Question, batch_inputs, count_tokens, look_ahead, picture_digest
 from harness.store import AnswerLog
 from luq.apply import applied
 from luq.types import QuantizationError
@@ -42,16 +43,19 @@ class LuqModel(lmms):
 
     Inside the harness `loaded` is passed and variants are put in from outside; `data` is then the digest of the suite's data, by which
     prepared questions are found again. Answers found in `log` are not asked again; every finished
-    batch is added to it. A question that raises is counted in `errors` with its message, gets no answer and is never logged.
+    batch is added to it. A question that raises is counted in `errors` with its message, gets no answer and is never logged; one whose
+    picture cannot be read is not asked and counted in `data_errors`. smallest_batch: what memory allowed, None where it was no matter.
     """
 
     is_simple = True
 
     def __init__(
         self, variant: str = "luq", model: str = "mini", store: str = "runs", batch_size: int | str = 64, device: str | None = None,
-        loaded: LoadedModel | None = None, **overrides: Any,
+        loaded: LoadedModel | None = None, prefetch: bool | None = None, **overrides: Any,
     ):  # fmt: skip
         super().__init__()
+        self.data_errors: dict[tuple[str, int], str] = {}
+        self.smallest_batch: int | None = None
         self._stack = contextlib.ExitStack()
         self.batch_size = int(batch_size)
         self.log: AnswerLog | None = None
@@ -64,6 +68,7 @@ class LuqModel(lmms):
             loaded, quantized = open_variant(variant, model, store, device, overrides)
             self._stack.enter_context(applied(loaded.model, loaded.family, quantized.weights))
         self.loaded = loaded
+        self.prefetch = loaded.device.type != "cpu" if prefetch is None else prefetch
         self.questions: dict[tuple[str, int], str] = {}
         self.data = ""
 
@@ -81,24 +86,54 @@ class LuqModel(lmms):
         raise QuantizationError("luq answers single questions; multi-round tasks are not supported")
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
-        questions = [self._question(request) for request in requests]
-        self.errors = {}
-        known = {} if self.log is None else self.log.load()
+        self.errors, self.data_errors, self.smallest_batch = {}, {}, None
+        ImageFile.LOAD_TRUNCATED_IMAGES = False  # lmms-eval sets it, and half a picture would pass for a whole one
+        asked = [self._question(request) for request in requests]
+        questions = [q for q in asked if q is not None]
+        known = processes.gathered({} if self.log is None else self.log.load())[0]
         answers = {q.key: known[q.key]["response"] for q in questions if q.key in known}
-        self.on_progress(sum(q.key in answers for q in questions))
+        self.on_progress(len(asked) - len(questions) + sum(q.key in answers for q in questions))
         todo = list({q.key: q for q in questions if q.key not in answers}.values())
-        for batch in _batches(todo, self.batch_size):
-            fresh = self._answer(batch)
-            if self.log is not None and fresh:
-                self.log.append({key: {"response": text} for key, text in fresh.items()})
-            answers.update(fresh)
-            self.on_progress(len(batch))
-        if self.log is not None:
+        answers.update(self._shared(list(_batches(todo, self.batch_size))))
+        if self.log is not None and processes.rank() == 0:
             self.log.compact({key: {"response": answers[key]} for key in sorted({q.key for q in questions} & set(answers))} | known)
         # lmms-eval scores strings only: a failed question is scored as silence and counted as an error, see evaluate.py.
-        return [answers.get(q.key, "") for q in questions]
+        return [answers.get(q.key, "") if q is not None else "" for q in asked]
 
-    def _question(self, request: Instance) -> Question:
+    def _shared(self, batches: Sequence[Sequence[Question]]) -> dict[str, str]:
+        """Answers of all batches. Several processes take turns at them: the batches, and so the answers, are those of one alone."""
+        mine = batches[processes.rank() :: processes.count()]
+        failure: CellError | None = None
+        answers: dict[str, str] = {}
+        try:
+            for fresh in self._answered(mine):
+                answers.update(fresh)
+        except CellError as error:
+            failure = error
+        for other, errors, failed, smallest in processes.gathered((answers, self.errors, failure, self.smallest_batch)):
+            answers, self.errors, failure = {**answers, **other}, {**self.errors, **errors}, failure or failed
+            self.smallest_batch = min((size for size in (self.smallest_batch, smallest) if size is not None), default=None)
+        if failure is not None:
+            raise failure
+        return answers
+
+    def _answered(self, batches: Sequence[Sequence[Question]]) -> Iterator[dict[str, str]]:
+        """Answers of each batch, kept as they come. With `prefetch`, the pictures of the next batch are read while one is asked."""
+        with contextlib.ExitStack() as stack:
+            ahead: Future[Ahead] | None = None
+            pool = stack.enter_context(ThreadPoolExecutor(1)) if self.prefetch else None
+            for number, batch in enumerate(batches):
+                ready, ahead = ahead, None
+                if pool is not None and number + 1 < len(batches):
+                    ahead = pool.submit(look_ahead, self.loaded, batches[number + 1])
+                fresh = self._answer(batch, ready)
+                if self.log is not None and fresh:
+                    self.log.append({key: {"response": text} for key, text in fresh.items()})
+                self.on_progress(len(batch))
+                yield fresh
+
+    def _question(self, request: Instance) -> Question | None:
+        """What is asked; None, and a data error, where a picture cannot be read."""
         context, gen_kwargs, doc_to_visual, doc_id, task, split = request.args
         until = gen_kwargs.get("until", GENERATION_DEFAULTS["until"])
         stops = (until,) if isinstance(until, str) else tuple(until)
@@ -111,38 +146,54 @@ class LuqModel(lmms):
             def visuals() -> list[Image.Image]:
                 return [image.convert("RGB") for image in doc_to_visual(docs[doc_id])]
 
-            pictures = tuple(map(picture_digest, visuals()))
+            try:
+                seen = visuals()
+            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
+                logger.error(f"{task} {doc_id}: its picture cannot be read: {type(error).__name__}: {error}")
+                self.data_errors[(task, doc_id)] = f"{type(error).__name__}: {error}"
+                return None
+            pictures = tuple(map(picture_digest, seen))
             prompt = prompt_text(self.loaded, context, len(pictures))
             key = digest.of_value([prompt, pictures, length, stops])
-            question = Question(key, f"{task} {doc_id}", prompt, pictures, visuals, length, stops)
+            size = count_tokens(self.loaded, prompt, [image.size for image in seen])
+            question = Question(key, f"{task} {doc_id}", prompt, pictures, visuals, length, stops, size)
             if self.data:
                 self.loaded.prepared.asked[place] = question
         self.questions[(task, doc_id)] = question.key
         return question
 
-    def _answer(self, batch: Sequence[Question]) -> dict[str, str]:
-        """Answers by key. Where the batch raises, its questions are asked one by one and those that still raise become errors."""
+    def _answer(self, batch: Sequence[Question], ahead: Future[Ahead] | None = None) -> dict[str, str]:
+        """Answers by key. A batch that does not fit into memory is halved, and so are those after it. Where it raises anything else, its
+        questions are asked one by one and those that still raise become errors."""
+        if self.smallest_batch is not None and len(batch) > self.smallest_batch:
+            parts = [batch[i : i + self.smallest_batch] for i in range(0, len(batch), self.smallest_batch)]
+            return {key: text for part in parts for key, text in self._answer(part).items()}
         try:
-            return dict(zip([q.key for q in batch], self._generate(batch), strict=True))
+            return dict(zip([q.key for q in batch], self._generate(batch, ahead), strict=True))
         except NonFiniteLogits as error:
             raise CellError(f"{self._locate_non_finite(batch)}; asked were {batch[0].label} to {batch[-1].label}") from error
         except (RuntimeError, ValueError, TypeError, OSError, IndexError, KeyError) as error:
+            if _out_of_memory(error) and len(batch) > 1:
+                self.smallest_batch = len(batch) // 2
+                logger.warning(f"out of memory with a batch of {len(batch)}; going on with {self.smallest_batch}. Set batch_size= lower")
+                torch.cuda.empty_cache()
+                return self._answer(batch)
             if len(batch) == 1:
                 logger.error(f"{batch[0].label}: {type(error).__name__}: {error}")
                 self.errors[batch[0].key] = f"{type(error).__name__}: {error}"
                 return {}
             return {key: text for question in batch for key, text in self._answer([question]).items()}
 
-    def _inputs(self, batch: Sequence[Question]) -> dict[str, Any]:
-        inputs, features = batch_inputs(self.loaded, batch)
+    def _inputs(self, batch: Sequence[Question], ahead: Ahead | None = None) -> dict[str, Any]:
+        inputs, features = batch_inputs(self.loaded, batch, ahead)
         if not features:
             return dict(inputs)
         encoded: Any = BaseModelOutputWithPooling(pooler_output=features)  # type: ignore[arg-type]  # a list, one tensor a picture
         return {**inputs, "mm_encoder_outputs": {"image": encoded}}
 
     @torch.inference_mode()
-    def _generate(self, batch: Sequence[Question]) -> list[str]:
-        inputs = self._inputs(batch)
+    def _generate(self, batch: Sequence[Question], ahead: Future[Ahead] | None = None) -> list[str]:
+        inputs = self._inputs(batch, ahead.result() if ahead is not None else None)
         tokenizer = self.loaded.processor.tokenizer
         self.asked += len(batch)
         output = self.loaded.model.generate(
@@ -175,14 +226,18 @@ class LuqModel(lmms):
 
 
 def _batches(questions: Sequence[Question], size: int) -> Iterator[Sequence[Question]]:
-    """Batches of like generation arguments, sorted by length so that little is padded."""
+    """Batches of like generation arguments, sorted by length with pictures, so that little is padded and the largest come first."""
     groups: dict[tuple[int, tuple[str, ...]], list[Question]] = {}
     for question in questions:
         groups.setdefault((question.max_new_tokens, question.until), []).append(question)
     for group in groups.values():
-        group.sort(key=lambda q: len(q.prompt), reverse=True)
+        group.sort(key=lambda q: (q.tokens, len(q.prompt)), reverse=True)
         for start in range(0, len(group), size):
             yield group[start : start + size]
+
+
+def _out_of_memory(error: Exception) -> bool:
+    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def _cut(text: str, stops: Sequence[str]) -> str:

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from harness.evaluate import Suite, evaluate_suite, load_suites, mini_data
 from harness.lmms_model import LuqModel
-from harness.models import EMBEDDED, WEIGHTS, LoadedModel, load_model
+from harness.model_source import EMBEDDED, WEIGHTS
+from harness.models import LoadedModel, load_model
 from harness.store import Store
 from reports.results import SuiteResult
 from tasks.mini import suites as mini
@@ -56,7 +57,7 @@ def best_constant(store: Store, loaded: LoadedModel, suite: Suite, limit: int | 
     found = []
     for answer, _ in counts.most_common(CONSTANTS):
         lm = LuqModel(loaded=loaded)
-        lm._generate = lambda batch, answer=answer: [answer] * len(batch)  # type: ignore[method-assign,misc]
+        lm._generate = lambda batch, _ahead=None, answer=answer: [answer] * len(batch)  # type: ignore[method-assign,misc]
         _, result = evaluate_suite(store, lm, suite, variant=f"constant-{answer}", limit=limit, max_error_share=0.0)
         found.append((share(result).score, answer))
     score, answer = max(found)

@@ -1,31 +1,24 @@
-"""Models and processors: the only file that imports transformers."""
+"""Models in memory: a base model with everything that belongs to it."""
 
 from __future__ import annotations
 
 import functools
-import json
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
-from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
-from harness import digest
+from harness import processes
 from harness.errors import ConfigError
+from harness.model_source import ModelSource, find_model
 from harness.packed_model import load_packed, read_manifest
 from harness.prepared import Prepared
-from harness.store import CorruptEntry, verify_tensors
+from harness.processors import load_processor
 from luq.blocks import BlockWeights
 from luq.families import Family, decoder_blocks, find_family
 from luq.packed_linear import packed_weights
-
-EMBEDDED = Path(__file__).parent.parent / "tasks" / "mini" / "weights"
-WEIGHTS = "model.safetensors"
-HASHES = "sha256.json"
 
 
 @dataclass(frozen=True)
@@ -56,62 +49,46 @@ class LoadedModel:
 
 
 @functools.lru_cache(maxsize=1)
-def load_model(name: str, path: str, dtype: str, device: str) -> LoadedModel:
-    """Load from a folder or the hub. Weights with a hash file beside them are verified first.
+def load_model(name: str, path: str, dtype: str, device: str, revision: str | None = None) -> LoadedModel:
+    """Load what `find_model` finds. Weights with a hash file beside them are verified first.
 
-    Raises ConfigError that names the folder, the tensor or the device.
+    Raises ConfigError that names the folder, the tensor or the device, and QuantizationError for an unknown architecture.
     """
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    source = EMBEDDED if path == "mini" else Path(path)
-    where = str(source) if source.is_dir() else path
-    identity = _verified_identity(source) if source.is_dir() else path
+    source = find_model(path, revision)
     try:
-        if source.is_dir() and read_manifest(source):
-            model = load_packed(source, dtype, functools.partial(_from_config, where, dtype))
-        else:
-            model = AutoModelForImageTextToText.from_pretrained(where, dtype=getattr(torch, dtype), trust_remote_code=False)
-        processor = AutoProcessor.from_pretrained(where, trust_remote_code=False, backend="pil")
+        config = _config(source)
+        pictures = config.get_text_config() is not config
+        model = _model(source, config, dtype, pictures=pictures)
+        processor = load_processor(source.folder, config.model_type, pictures=pictures, gguf=source.gguf)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
         ) from error
     model.eval().requires_grad_(False).to(_device(device))
-    return LoadedModel(name, model, processor, find_family(model), identity, dtype)
+    return LoadedModel(name, model, processor, find_family(model), source.identity, dtype)
 
 
-def _from_config(where: str, dtype: str) -> Any:
-    config = AutoConfig.from_pretrained(where, trust_remote_code=False)
-    return AutoModelForImageTextToText.from_config(config, dtype=getattr(torch, dtype), trust_remote_code=False)
+def _config(source: ModelSource) -> Any:
+    files = {} if source.gguf is None else {"gguf_file": source.gguf}
+    return AutoConfig.from_pretrained(source.folder, trust_remote_code=False, **files)
+
+
+def _model(source: ModelSource, config: Any, dtype: str, *, pictures: bool) -> Any:
+    kind = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
+    if read_manifest(source.folder):
+        return load_packed(source.folder, dtype, lambda: kind.from_config(config, dtype=getattr(torch, dtype)))  # type: ignore[no-untyped-call]
+    files = {} if source.gguf is None else {"gguf_file": source.gguf}
+    model = kind.from_pretrained(source.folder, dtype=getattr(torch, dtype), trust_remote_code=False, **files)
+    if source.gguf is not None:
+        del model.config.quantization_config  # the weights are plain tensors now
+    return model
 
 
 def _device(name: str) -> str:
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
+        return processes.device_of_rank() if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(f"model.device is {name!r}, but torch sees no CUDA device; use model.device=cpu")
     return name
-
-
-def _verified_identity(folder: Path) -> str:
-    """Digest of a model folder: configuration, processor, and weights by tensor where a hash file promises them, else by file."""
-    files = sorted(p for p in folder.iterdir() if p.suffix in (".json", ".safetensors", ".jinja", ".model", ".txt"))
-    hashes = folder / HASHES
-    if not (folder / "config.json").exists():
-        raise ConfigError(
-            f"{folder} is not a model folder: it has no config.json. Give a folder with model.path=FOLDER or a name on the hub"
-        )
-    if not hashes.exists():
-        return digest.of_value({p.name: digest.of_file(p) for p in files})
-    try:
-        promised = json.loads(hashes.read_text())
-        verify_tensors(load_file(folder / WEIGHTS), promised)
-    except (CorruptEntry, SafetensorError, OSError, ValueError) as error:
-        raise ConfigError(f"{folder / WEIGHTS} is damaged: {error}. Restore the file (git checkout, or download it again)") from error
-    return digest.of_value({p.name: digest.of_file(p) for p in files if p.suffix != ".safetensors"} | {"tensors": promised})
-
-
-def write_hashes(folder: Path) -> None:
-    """The hash file that `load_model` checks weights against."""
-    tensors = load_file(folder / WEIGHTS)
-    (folder / HASHES).write_text(json.dumps({name: digest.of_tensor(tensor) for name, tensor in tensors.items()}, indent=1) + "\n")

@@ -29,13 +29,15 @@ DTYPES = ("float32", "bfloat16", "float16")
 
 @dataclass
 class ModelConfig:
-    """name: in tables. path: a folder, or the name of a model on the hub; "mini" is the embedded model. calibration_*: what `calibration`
-    takes unless told otherwise."""
+    """name: in tables. path: a folder, a GGUF file or the name of a model on the hub (revision: a branch, tag or commit); "mini" is the
+    embedded model, "smollm2" that of an installed package. calibration_*: what `calibration` takes unless told otherwise."""
 
     name: str = MISSING
     path: str = MISSING
+    revision: str | None = None
     dtype: str = "float32"
     device: str = "auto"
+    calibration_alpha: float = 0.5
     calibration_text: str = "mini"
     calibration_image_text: str | None = "mini"
     calibration_tokens: int = 262144
@@ -118,11 +120,16 @@ class WorkersConfig:
 
 @dataclass
 class SuiteConfig:
-    """name: of this choice. folder: of the task files, inside the package `tasks`. tasks: names in those files."""
+    """name: of this choice. folder: of the task files, inside the package `tasks`. tasks: names in those files. data: local data instead
+    of the hub's: a text file. window: tokens of a window of text. batch_size: instead of the
+    general one."""
 
     name: str = MISSING
     folder: str = "mini"
     tasks: list[str] = field(default_factory=list)
+    data: str | None = None
+    window: int = 2048
+    batch_size: int | None = None
 
 
 @dataclass
@@ -158,7 +165,9 @@ def check(config: Config) -> None:
     )
     _require(config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}")
     _require(config.workers.timeout > 0, f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0")
-    _require(config.batch_size > 0, f"batch_size is {config.batch_size}; it must be at least 1")
+    _require(config.suite.window > 1, f"suite.window is {config.suite.window}; a window of text has at least 2 tokens")
+    sizes = (config.batch_size, config.suite.batch_size)
+    _require(all(size is None or size > 0 for size in sizes), f"batch_size and suite.batch_size are {sizes}; they must be at least 1")
     _require(0 <= config.calibration.alpha <= 1, f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1")
     _require(config.calibration.tokens > 0, f"calibration.tokens is {config.calibration.tokens}; it must be above 0")
     _require(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,9 @@ from torch import Tensor
 
 from harness import digest
 from harness.errors import ConfigError
+from harness.hub_data import hub_dataset
 from tasks.mini import calibration as mini
+from tasks.text.utils import joined
 
 HELD_OUT_SHARE = 0.25  # of a folder's rows: kept from calibration, for scores that are measured on answers
 COLUMNS = ("image", "question", "answer")
@@ -66,12 +69,7 @@ class TextFile:
         self.path, self.identity = path, digest.of_file(path)
 
     def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
-        ids = tokenizer(self.path.read_text(encoding="utf-8"), add_special_tokens=False)["input_ids"]
-        body = length - 1  # behind the token that begins every sequence
-        starts = list(range(0, len(ids) - body + 1, body))
-        random.Random(f"text-file-{seed}").shuffle(starts)
-        for start in starts:
-            yield torch.tensor([[tokenizer.bos_token_id, *ids[start : start + body]]])
+        return cut(tokenizer, self.path.read_text(encoding="utf-8"), length, seed)
 
 
 class ImageTextFolder:
@@ -100,13 +98,47 @@ class ImageTextFolder:
             yield self.rows[row]["image"].convert("RGB"), self.rows[row]["question"], self.rows[row]["answer"]
 
 
+class HubText:
+    """The training split of WikiText-2 from the hub."""
+
+    PATH, NAME, SPLIT = "Salesforce/wikitext", "wikitext-2-raw-v1", "train"
+
+    def __init__(self) -> None:
+        what, instead = "calibration.text=wikitext2", "give a text file as calibration.text=FILE"
+        rows = hub_dataset(self.PATH, self.NAME, self.SPLIT, what=what, instead=instead)
+        self.text = joined(rows["text"])
+        self.identity = digest.of_value([self.PATH, self.NAME, self.SPLIT, digest.of_value(self.text)])
+
+    def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
+        return cut(tokenizer, self.text, length, seed)
+
+
+@functools.cache
+def _hub_text() -> HubText:
+    return HubText()
+
+
+def cut(tokenizer: Any, text: str, length: int, seed: int) -> Iterator[Tensor]:
+    """The text as one stream of tokens, cut into sequences of `length`, which the seed shuffles. What the tokenizer puts in front of a
+    text begins every sequence."""
+    front = list(tokenizer("")["input_ids"])
+    ids = tokenizer(text, add_special_tokens=False)["input_ids"]
+    body = length - len(front)
+    starts = list(range(0, len(ids) - body + 1, body))
+    random.Random(f"text-file-{seed}").shuffle(starts)
+    for start in starts:
+        yield torch.tensor([[*front, *ids[start : start + body]]])
+
+
 def text_source(name: str) -> TextSource:
-    """`mini` or the path of a text file. Raises ConfigError."""
+    """`mini`, `wikitext2` (the training split, from the hub) or the path of a text file. Raises ConfigError."""
     if name == "mini":
         return MiniText()
+    if name == "wikitext2":
+        return _hub_text()
     if Path(name).is_file():
         return TextFile(Path(name))
-    raise ConfigError(f"calibration.text={name}: neither `mini` nor a text file")
+    raise ConfigError(f"calibration.text={name}: neither `mini`, `wikitext2` nor a text file")
 
 
 def image_text_source(name: str | None) -> ImageTextSource:

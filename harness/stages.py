@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import shlex
 import time
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
-from harness import digest
+from harness import digest, processes
 from harness.display import Display
-from harness.errors import CellError
+from harness.errors import CellError, ConfigError
 from harness.evaluate import Suite, evaluate_suite, load_result, load_suites, mini_data
 from harness.export import export_model
 from harness.lmms_model import LuqModel
 from harness.models import LoadedModel, load_model
+from harness.perplexity import TextSuite, evaluate_text, load_text_suites
+from harness.processors import TextProcessor
 from harness.schema import Config, EntropyConfig
 from harness.store import Store
 from harness.variant import Variant, Workbench
@@ -59,10 +62,10 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     config = job.config
     store = Store(Path(config.store))
     suites = open_suites(config, loaded, store)
-    lm = LuqModel(loaded=loaded, batch_size=config.batch_size)
+    lm = LuqModel(loaded=loaded, batch_size=config.suite.batch_size or config.batch_size)
     lm.on_progress = display.answered
     keys = {name: cell_key(config, loaded, suite) for name, suite in suites.items()}
-    todo = [name for name in suites if not _complete(store, keys[name])]
+    todo = processes.gathered([name for name in suites if not _complete(store, keys[name])])[0]
     for name in suites:
         if name not in todo:
             display.finish_cell(_label(config, suites[name]), "already done")
@@ -70,7 +73,8 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
         return 0
     display.step(f"quantizing {config.method.name}")
     try:
-        variant = open_workbench(config).variant(config.method)
+        with processes.first_alone():
+            variant = open_workbench(config).variant(config.method)
     except QuantizationError as error:
         for name in todo:
             _fail(store, keys[name], job, name, str(error))
@@ -108,7 +112,8 @@ def export(job: Job, display: Display) -> int:
 
 
 def open_model(config: Config) -> LoadedModel:
-    return load_model(config.model.name, config.model.path, config.model.dtype, config.model.device)
+    model = config.model
+    return load_model(model.name, model.path, model.dtype, model.device, model.revision)
 
 
 def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
@@ -117,7 +122,13 @@ def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
     return bench.loaded, bench.variant(config.method)
 
 
-def open_suites(config: Config, loaded: LoadedModel, store: Store) -> dict[str, Suite]:
+def open_suites(config: Config, loaded: LoadedModel, store: Store) -> Mapping[str, Suite | TextSuite]:
+    """The suites of a configuration. Raises ConfigError for a suite of pictures and a language model."""
+    settings = config.suite
+    if settings.folder == "text":
+        return load_text_suites(loaded, settings.tasks, settings.data, settings.window, settings.batch_size or config.batch_size)
+    if isinstance(loaded.processor, TextProcessor):
+        raise ConfigError(f"{loaded.name} is a language model and {settings.name} asks about pictures; choose suite=wikitext2")
     data = mini_data(store, config.suite.tasks) if config.suite.folder == "mini" else None
     return load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
 
@@ -126,7 +137,7 @@ def open_workbench(config: Config) -> Workbench:
     return Workbench(open_model(config), config.calibration, config.entropy, Store(Path(config.store)), config.workers)
 
 
-def _label(config: Config, suite: Suite) -> str:
+def _label(config: Config, suite: Suite | TextSuite) -> str:
     method = config.method
     unusual = [order_name(config) if method.k else "", method.inputs, f"alpha {config.calibration.alpha:g}"]
     parts = [method.name, f"k={method.k}" if method.k else "", f"{method.budget_bits:g} bits" if method.candidates else ""]
@@ -134,11 +145,11 @@ def _label(config: Config, suite: Suite) -> str:
     return " ".join([*(part for part in parts if part), "on", suite.title])
 
 
-def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
+def cell_key(config: Config, loaded: LoadedModel, suite: Suite | TextSuite) -> str:
     """Digest of the request: a name and settings, not yet weights."""
     parts = [
         config.model.name, loaded.digest, loaded.dtype, asdict(config.method), asdict(config.calibration), asdict(config.entropy),
-        suite.name, suite.data, suite.whole_groups(config.limit), config.batch_size,
+        suite.name, suite.data, suite.whole_groups(config.limit), config.suite.batch_size or config.batch_size,
     ]  # fmt: skip
     return digest.of_value(parts)
 
@@ -154,9 +165,13 @@ def _complete(store: Store, key: str) -> bool:
     return True
 
 
-def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite, variant: Variant, key: str) -> None:
+def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, key: str) -> None:
     config, began = job.config, time.monotonic()
-    result, _ = evaluate_suite(store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share)
+    if isinstance(suite, TextSuite):
+        with processes.first_alone():
+            result, _ = evaluate_text(store, lm.loaded, suite, variant=variant.digest, limit=config.limit, on_progress=lm.on_progress)
+    else:
+        result, _ = evaluate_suite(store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share)
     cell = Cell(
         model=config.model.name, method=config.method.name,
         low=quantizer_name(config.method.low),

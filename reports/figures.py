@@ -27,9 +27,10 @@ COLORS = (
 Point = tuple[str, float, float, tuple[float, float, float]]
 
 
-def pareto_svg(families: Mapping[str, Sequence[Point]]) -> str:
-    """Mean score against paper bits and against stored bits, side by side, each with its front. families: points (label, paper bits, stored
-    bits, (mean, low, high)) that belong together, such as one method at several bits, by name."""
+def pareto_svg(families: Mapping[str, Sequence[Point]], y: str = "mean over suites, %", *, lower: bool = False) -> str:
+    """A score against paper bits and against stored bits, side by side, each with its front. families: points (label, paper bits, stored
+    bits, (score, low, high)) that belong together, such as one method at several bits, by name. y: what the score is; lower: whether less
+    of it is better, on a logarithmic axis."""
     figure = Figure(figsize=(10, 4.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, place, title in ((left, 1, "bits as papers count them"), (right, 2, "bits as stored")):
@@ -39,23 +40,24 @@ def pareto_svg(families: Mapping[str, Sequence[Point]]) -> str:
             spread = [[p[3][0] - p[3][1] for p in ordered], [p[3][2] - p[3][0] for p in ordered]]
             style = {"marker": "o", "markersize": 4, "capsize": 2, "linewidth": 1, "color": _color(number)}
             axis.errorbar([p[place] for p in ordered], means, yerr=spread, elinewidth=0.8, label=_plain(name), **style)
-        front = _front([p for points in families.values() for p in points], place)
+        front = _front([p for points in families.values() for p in points], place, -1 if lower else 1)
         axis.step([p[place] for p in front], [p[3][0] for p in front], where="post", color="#999999", linewidth=0.8, zorder=0)
         axis.set_xscale("log", base=2)
         axis.set_xticks([1, 2, 3, 4, 8, 16], labels=["1", "2", "3", "4", "8", "16"])
         axis.set_xlim(0.95, 18)
         axis.set_xlabel(f"{title}, per weight")
         axis.grid(alpha=0.25)
-    left.set_ylabel("mean over suites, %")
+    left.set_ylabel(y)
+    left.set_yscale("log" if lower else "linear")
     right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return _svg(figure)
 
 
-def _front(points: Sequence[Point], place: int) -> list[Point]:
-    """The points that no other beats: nothing with as few bits scored higher."""
+def _front(points: Sequence[Point], place: int, sign: int) -> list[Point]:
+    """The points that no other beats: nothing with as few bits was better. sign: 1 where more is better, else -1."""
     front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p[place], -p[3][0])):
-        if not front or point[3][0] > front[-1][3][0]:
+    for point in sorted(points, key=lambda p: (p[place], -sign * p[3][0])):
+        if not front or sign * point[3][0] > sign * front[-1][3][0]:
             front.append(point)
     return front
 
@@ -69,8 +71,8 @@ class Curve:
     style: str
 
 
-def curves_svg(curves: Sequence[Curve], x: str, y: str = "mean over suites, %", *, whole: bool = False) -> str:
-    """Lines with intervals over one axis. x, y: what the axes show. whole: ticks at whole numbers only."""
+def curves_svg(curves: Sequence[Curve], x: str, y: str = "mean over suites, %", *, whole: bool = False, log: bool = False) -> str:
+    """Lines with intervals over one axis. x, y: what the axes show. whole: ticks at whole numbers only. log: a logarithmic y axis."""
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     axis = figure.subplots()
     for number, curve in enumerate(curves):
@@ -84,6 +86,7 @@ def curves_svg(curves: Sequence[Curve], x: str, y: str = "mean over suites, %", 
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel(x)
     axis.set_ylabel(y)
+    axis.set_yscale("log" if log else "linear")
     axis.grid(alpha=0.25)
     axis.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return _svg(figure)

@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from reports.comparison import significant
 from reports.results import Failure, MetricScore, Problem, Row, variant_label
 
 
@@ -20,23 +21,26 @@ class Column:
 
 @dataclass(frozen=True)
 class Score:
-    """In per cent, or for MME in points. maximum: 100 or the points that can be had."""
+    """In per cent, or for MME in points. maximum: 100 or the points that can be had. perplexity: whether it is one instead, without a
+    maximum and better where lower."""
 
     value: float
     low: float
     high: float
     maximum: float
     n: int
+    perplexity: bool = False
 
     @property
     def text(self) -> str:
-        digits = 1 if self.maximum == 100 else 0
-        return f"{self.value:.{digits}f}"
+        return self._told(self.value)
 
     @property
     def interval(self) -> str:
-        digits = 1 if self.maximum == 100 else 0
-        return f"{self.low:.{digits}f}–{self.high:.{digits}f}"
+        return f"{self._told(self.low)}–{self._told(self.high)}"
+
+    def _told(self, value: float) -> str:
+        return significant(value) if self.perplexity else f"{value:.{1 if self.maximum == 100 else 0}f}"
 
     @property
     def percent(self) -> tuple[float, float, float]:
@@ -59,9 +63,15 @@ class Line:
     errors: int
     empty: int
     unparseable: int
+    data_errors: int
     events: tuple[str, ...]
     command: str
     cells: tuple[Row, ...]
+
+    @property
+    def perplexity(self) -> Score | None:
+        """Of the text it was given."""
+        return next((score for score in self.scores.values() if score.perplexity), None)
 
     def row(self, columns: Sequence[Column]) -> list[Score | None]:
         """The mean, then the score in each column."""
@@ -119,8 +129,9 @@ def _column(row: Row, metric: MetricScore) -> Column:
 def _score(metric: MetricScore) -> Score | None:
     if metric.score is None or metric.ci_low is None or metric.ci_high is None:
         return None
-    scale = 100 if metric.maximum == 1 else 1
-    return Score(metric.score * scale, metric.ci_low * scale, metric.ci_high * scale, metric.maximum * scale, metric.n)
+    perplexity = metric.statistic == "perplexity"
+    scale = 100 if metric.maximum == 1 and not perplexity else 1
+    return Score(metric.score * scale, metric.ci_low * scale, metric.ci_high * scale, metric.maximum * scale, metric.n, perplexity)
 
 
 def _line(group: Sequence[Row], label: str) -> Line:
@@ -129,22 +140,28 @@ def _line(group: Sequence[Row], label: str) -> Line:
     return Line(
         cell.model, label, cell.alpha, cell.paper_bits, cell.stored_bits, cell.stored_bytes, scores, _mean(group),
         sum(r.result.n for r in group), sum(r.result.errors for r in group), sum(r.result.empty for r in group),
-        sum(r.result.unparseable for r in group), tuple(dict.fromkeys(e for r in group for e in r.cell.events)), cell.command, tuple(group),
+        sum(r.result.unparseable for r in group), sum(r.result.data_errors for r in group),
+        tuple(dict.fromkeys(e for r in group for e in r.cell.events)), cell.command, tuple(group),
     )  # fmt: skip
 
 
 def _mean(group: Iterable[Row]) -> Score | None:
-    """Mean over suites in per cent of what can be had; its interval adds the suites' half-widths as independent errors."""
+    """Mean over suites in per cent of what can be had; its interval adds the suites' half-widths as independent errors. Perplexities
+    have no place in it."""
     shares: list[tuple[float, float]] = []
     count = 0
     for row in group:
         parts = [s for m in row.result.metrics if m.primary and (s := _score(m)) is not None]
         if not parts:
             return None
+        if parts[0].perplexity:
+            continue
         total = sum(s.maximum for s in parts)
         half = math.sqrt(sum(((s.high - s.low) / 2) ** 2 for s in parts))
         shares.append((100 * sum(s.value for s in parts) / total, 100 * half / total))
         count += row.result.n
+    if not shares:
+        return None
     mean = sum(share for share, _ in shares) / len(shares)
     half = math.sqrt(sum(h * h for _, h in shares)) / len(shares)
     return Score(mean, max(0.0, mean - half), min(100.0, mean + half), 100.0, count)

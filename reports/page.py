@@ -23,12 +23,12 @@ def markdown(board: Leaderboard, found: Sequence[Study] = ()) -> str:
         "stored bytes",
         "mean",
         *(c.title for c in board.columns),
-        "errors / empty / unparseable",
+        "errors / empty / unparseable / unreadable pictures",
     ]
     lines = ["# Leaderboard", "", "| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
     for line in board.lines:
         texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board.columns)]
-        counts = f"{line.errors} / {line.empty} / {line.unparseable} of {line.questions}"
+        counts = f"{line.errors} / {line.empty} / {line.unparseable} / {line.data_errors} of {line.questions}"
         name = f"{line.model} {line.label}"
         row = [name, f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), *texts, counts]
         lines.append("| " + " | ".join(map(_cell, row)) + " |")
@@ -36,7 +36,8 @@ def markdown(board: Leaderboard, found: Sequence[Study] = ()) -> str:
         lines += ["", "The store holds no results yet. `python -m harness +sweep=first_look` makes some."]
     lines += [
         "",
-        "Scores are per cent (MME: points) with 95 % intervals over pictures. Bits and bytes are those of the decoder's linear layers.",
+        "Scores are per cent (MME: points; texts: perplexity a token, lower is better) with 95 % intervals over pictures or windows. Bits "
+        "and bytes are those of the decoder's linear layers.",
     ]
     for study in found:
         lines += ["", f"## {study.title}", "", study.text]

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 SCHEMA_VERSION = 1
 Schema = TypeVar("Schema", bound=BaseModel)
-Status = Literal["answered", "empty", "unparseable", "error"]
+Status = Literal["answered", "empty", "unparseable", "error", "data_error"]
 
 
 class _Strict(BaseModel):
@@ -20,7 +20,8 @@ class _Strict(BaseModel):
 
 
 class Answer(_Strict):
-    """One question of one variant. cluster: what it shares a picture (or pair, or circular group) with; scores: by metric, 0 to 1."""
+    """One question of one variant. cluster: what it shares a picture (or pair, or circular group) with; scores: by metric, 0 to 1, or for
+    the perplexity of a window of text its loss in nats a token."""
 
     question_id: str
     cluster: str
@@ -32,7 +33,8 @@ class Answer(_Strict):
 
 
 class MetricScore(_Strict):
-    """score, ci_low, ci_high: in the metric's own unit, 0 to `maximum`; the interval covers 95 %. None: no score was given."""
+    """score, ci_low, ci_high: in the metric's own unit, 0 to `maximum`; the interval covers 95 %. None: no score was given. A perplexity
+    has no maximum; there it is the score itself, and lower is better."""
 
     metric: str
     score: float | None = Field(allow_inf_nan=False)
@@ -45,7 +47,8 @@ class MetricScore(_Strict):
 
 
 class SuiteResult(_Strict):
-    """Everything that one content of weights gave on one suite."""
+    """Everything that one content of weights gave on one suite. data_errors: questions whose picture cannot be read, which no variant is
+    asked: they count as wrong for all alike. batch_size: the smallest that memory allowed."""
 
     schema_version: Literal[1] = 1
     suite: str
@@ -55,6 +58,8 @@ class SuiteResult(_Strict):
     errors: int
     empty: int
     unparseable: int
+    data_errors: int = 0
+    batch_size: int | None = None
     metrics: list[MetricScore]
     answers: list[Answer]
 
@@ -177,14 +182,14 @@ def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema |
 
 CSV_COLUMNS = (
     "model", "method", "low", "high", "k", "order", "inputs", "budget_bits", "alpha", "calibration_seed", "paper_bits", "stored_bits",
-    "stored_bytes", "suite", "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable",
+    "stored_bytes", "suite", "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable", "data_errors",
 )  # fmt: skip
 
 
 def long_form(rows: Iterable[Row]) -> Iterator[dict[str, object]]:
     """One record a metric, in the columns of results.csv."""
     for row in rows:
-        shared = {**row.cell.model_dump(), **row.result.model_dump(include={"errors", "empty", "unparseable"})}
+        shared = {**row.cell.model_dump(), **row.result.model_dump(include={"errors", "empty", "unparseable", "data_errors"})}
         for metric in row.result.metrics:
             record = {**shared, **metric.model_dump()}
             yield {column: record[column] for column in CSV_COLUMNS}

@@ -89,8 +89,15 @@ def _lmms_f1(answers: Sequence[Judged]) -> _Statistic:
     return _mean_f1([dataclasses.replace(a, gold=a.gold and a.parsed) for a in answers])
 
 
+def _perplexity(answers: Sequence[Judged]) -> _Statistic:
+    """exp of the mean loss of windows of equal length; a window's score is its loss in nats a token."""
+    features = np.array([[sum(a.score for a in c), len(c)] for c in _by_cluster(answers)], dtype=float)
+    return features, lambda sums: np.exp(np.minimum(_ratio(sums), 700))  # beyond that no number holds it
+
+
 STATISTICS: dict[str, Callable[[Sequence[Judged]], _Statistic]] = {
     "mean": _mean, "circular": _circular, "mme": _mme, "mean_f1": _mean_f1, "f1": _lmms_f1,
+    "perplexity": _perplexity,
 }  # fmt: skip
 GROUPED = ("mme", "mean_f1")  # the others look at all answers together
 
@@ -112,7 +119,7 @@ def estimate(kind: str, answers: Sequence[Judged], *, seed: int = 0) -> Estimate
         answers = [dataclasses.replace(a, group="") for a in answers]
     features, score_of = STATISTICS[kind](answers)
     score = float(score_of(features.sum(axis=0)))
-    maximum = 200.0 * len({a.group for a in answers}) if kind == "mme" else 1.0
+    maximum = 200.0 * len({a.group for a in answers}) if kind == "mme" else score if kind == "perplexity" else 1.0
     strata = [cluster[0].group for cluster in _by_cluster(answers)]
     draws = score_of(_resampled_sums(features, strata, np.random.default_rng(seed)))
     tail = (1 - LEVEL) / 2

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from reports.comparison import paired_difference
+from reports.comparison import paired_difference, perplexity_ratio
 from reports.figures import Curve, curves_svg, pareto_svg
 from reports.leaderboard import Line
 from reports.measurements import Entropy, Measurement, Orders, Search, Stability
 from reports.results import Cell
 
 USUAL_INPUTS = "fp"
+DEPTH = "depth"
 
 
 @dataclass(frozen=True)
@@ -25,15 +26,51 @@ class Study:
     rows: list[tuple[str, ...]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class Yardstick:
+    """What variants are measured by. of: (value, low, high) of a line, None where it has none. difference: of two lines, as text.
+    unit: of `difference`. lower: whether less is better, on a logarithmic axis."""
+
+    axis: str
+    of: Callable[[Line], tuple[float, float, float] | None]
+    difference: Callable[[Line, Line], str]
+    unit: str
+    lower: bool = False
+
+
+def difference(first: Line, second: Line) -> str:
+    """First minus second in points with its interval, question by question."""
+    if {row.cell.variant for row in first.cells} == {row.cell.variant for row in second.cells}:
+        return "same model"
+    results = [{row.cell.suite: row.result for row in line.cells} for line in (first, second)]
+    return str(paired_difference(*results))
+
+
+def _ratio(first: Line, second: Line) -> str:
+    """First perplexity over second with its interval, window by window."""
+    mine, theirs = (next(row for row in line.cells if row.result.metrics[0].statistic == "perplexity") for line in (first, second))
+    return "same model" if mine.cell.variant == theirs.cell.variant else str(perplexity_ratio(mine.result, theirs.result))
+
+
+MEAN = Yardstick("mean over suites, %", lambda line: line.mean.percent if line.mean else None, difference, "differences in points")
+PERPLEXITY = Yardstick(
+    "perplexity", lambda line: (p.value, p.low, p.high) if (p := line.perplexity) else None, _ratio, "ratios of perplexity",
+    lower=True,
+)  # fmt: skip
+
+
 def studies(lines: Sequence[Line], measurements: Sequence[Measurement]) -> list[Study]:
     """All studies of all models that have enough to show."""
     models = list(dict.fromkeys([*(line.model for line in lines), *(m.model for m in measurements)]))
     found: list[Study] = []
     for model in models:
-        mine = [line for line in lines if line.model == model and line.mean is not None]
         measured = [m for m in measurements if m.model == model]
         suffix = f" ({model})" if len(models) > 1 else ""
-        made = [_tradeoff(mine), _orders(mine), _inputs(mine), _calibrations(mine), _alphas(mine), *_measured(measured)]
+        made: list[Study | None] = []
+        for yard in (MEAN, PERPLEXITY):
+            mine = [line for line in lines if line.model == model and yard.of(line) is not None]
+            made += [make(mine, yard) for make in (_tradeoff, _orders, _inputs, _calibrations, _alphas)]
+        made += _measured(measured)
         found += [Study(s.title + suffix, s.text, s.svg, s.head, s.rows) for s in made if s is not None]
     return found
 
@@ -58,54 +95,59 @@ def _prefixes(lines: Sequence[Line]) -> list[Line]:
     return [line for line in lines if _cell(line).low != "none" and _cell(line).budget_bits is None]
 
 
-def _curve(label: str, lines: Sequence[Line], x: Callable[[Line], float], style: str = "-") -> Curve:
-    points = []
-    for line in sorted(lines, key=x):
-        assert line.mean is not None, "lines without a mean were left out"
-        points.append((x(line), *line.mean.percent))
-    return Curve(label, points, style)
+def _curve(label: str, lines: Sequence[Line], yard: Yardstick, x: Callable[[Line], float], style: str = "-") -> Curve:
+    return Curve(label, [(x(line), *_value(line, yard)) for line in sorted(lines, key=x)], style)
 
 
-def _tradeoff(lines: Sequence[Line]) -> Study | None:
+def _value(line: Line, yard: Yardstick) -> tuple[float, float, float]:
+    found = yard.of(line)
+    assert found is not None, "lines without a value were left out"
+    return found
+
+
+def _tradeoff(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     usual = [
         line for line in lines
         if line.alpha == _usual_alpha(lines) and _cell(line).inputs == USUAL_INPUTS
-        and (_cell(line).k == 0 or _cell(line).order == _usual_order(lines))
+        and (_cell(line).k == 0 or _cell(line).order in (_usual_order(lines), DEPTH))
     ]  # fmt: skip
     if not usual:
         return None
     families: dict[str, list[Line]] = {}
     for line in usual:
         families.setdefault(_family(_cell(line)), []).append(line)
+    points = {name: [_point(line, yard) for line in group] for name, group in families.items()}
+    figure = pareto_svg(points, yard.axis, lower=yard.lower)
     text = (
         "The same variants against the bits that papers count and against the bits that are kept. Variants of one method are joined; the "
-        "thin grey steps are the front: nothing smaller scored better."
+        "thin grey steps are the front: nothing smaller was better."
     )
-    return Study("Score against size", text, pareto_svg({name: [_point(line) for line in group] for name, group in families.items()}))
+    return Study("Score against size", text, figure)
 
 
 def _family(cell: Cell) -> str:
     """Variants that make one curve: a method at several bits, LUQ at every k, allocation at several budgets."""
     if cell.budget_bits is not None:
         return f"{cell.method}, {'random plans' if cell.order.startswith('random') else cell.order}"
-    return cell.method if cell.low != "none" else cell.method.rstrip("0123456789")
+    if cell.low == "none":
+        return cell.method.rstrip("0123456789")
+    return f"{cell.method}, deepest first" if cell.order == DEPTH and cell.k else cell.method
 
 
-def _point(line: Line) -> tuple[str, float, float, tuple[float, float, float]]:
-    assert line.mean is not None, "lines without a mean were left out"
-    return line.label, line.paper_bits, line.stored_bits, line.mean.percent
+def _point(line: Line, yard: Yardstick) -> tuple[str, float, float, tuple[float, float, float]]:
+    return line.label, line.paper_bits, line.stored_bits, _value(line, yard)
 
 
-def _orders(lines: Sequence[Line]) -> Study | None:
+def _orders(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     usual = [line for line in _prefixes(lines) if line.alpha == _usual_alpha(lines) and _cell(line).inputs == USUAL_INPUTS]
     groups = _grouped(usual, lambda line: _cell(line).order)
     if len(groups) < 2 or _usual_order(lines) not in groups:
         return None
-    text = "Which blocks go low first. Below, every order minus the entropy order at the same k, question by question, in points."
-    return _against("Order of the blocks", text, groups, _usual_order(lines))
+    text = f"Which blocks go low first. Below, {yard.unit} of every order to the entropy order at the same k, question by question."
+    return _against("Order of the blocks", text, groups, _usual_order(lines), yard)
 
 
-def _inputs(lines: Sequence[Line]) -> Study | None:
+def _inputs(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     """Compared in the order of blocks for which the most inputs were tried."""
     usual = [line for line in _prefixes(lines) if line.alpha == _usual_alpha(lines)]
     by_order = _grouped(usual, lambda line: _cell(line).order)
@@ -115,20 +157,20 @@ def _inputs(lines: Sequence[Line]) -> Study | None:
         return None
     text = (
         "What blocks are calibrated on, at equal bytes: full-precision inputs, grafts of two whole-model runs, or behind this very plan's "
-        "blocks. Below, each minus full-precision inputs at the same k, in points."
+        f"blocks. Below, {yard.unit} to full-precision inputs at the same k."
     )
-    return _against("Inputs of calibration", text, groups, USUAL_INPUTS)
+    return _against("Inputs of calibration", text, groups, USUAL_INPUTS, yard)
 
 
-def _calibrations(lines: Sequence[Line]) -> Study | None:
+def _calibrations(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     usual = [line for line in _prefixes(lines) if _cell(line).inputs == USUAL_INPUTS and _cell(line).order == _usual_order(lines)]
     groups = _grouped(usual, lambda line: f"alpha {line.alpha:g}")
     groups = {name: group for name, group in groups.items() if len(group) > 3}
     reference = f"alpha {_usual_alpha(lines):g}" if lines else ""
     if len(groups) < 2 or reference not in groups:
         return None
-    text = "Calibration on text alone (alpha 0) and on mixtures, over k. Below, each minus the usual mixture at the same k, in points."
-    return _against("Text against mixed calibration", text, groups, reference)
+    text = f"Calibration on text alone (alpha 0) and on mixtures, over k. Below, {yard.unit} to the usual mixture at the same k."
+    return _against("Text against mixed calibration", text, groups, reference, yard)
 
 
 def _grouped(lines: Sequence[Line], name: Callable[[Line], str]) -> dict[str, list[Line]]:
@@ -138,29 +180,22 @@ def _grouped(lines: Sequence[Line], name: Callable[[Line], str]) -> dict[str, li
     return groups
 
 
-def _against(title: str, text: str, groups: dict[str, list[Line]], reference: str) -> Study:
+def _against(title: str, text: str, groups: dict[str, list[Line]], reference: str, yard: Yardstick) -> Study:
     """Curves over k, and a table of paired differences to the reference group."""
     styles = {name: ":" if name.startswith("random") else "-" for name in groups}
-    curves = [_curve(name, group, lambda line: _cell(line).k, styles[name]) for name, group in groups.items()]
+    curves = [_curve(name, group, yard, lambda line: _cell(line).k, styles[name]) for name, group in groups.items()]
     base = {_cell(line).k: line for line in groups[reference]}
     ks = sorted({_cell(line).k for name, group in groups.items() if name != reference for line in group} & base.keys())
     rows = []
     for name, group in groups.items():
         mine = {_cell(line).k: line for line in group}
         if name != reference:
-            rows.append((name, *(difference(mine[k], base[k]) if k in mine else "—" for k in ks)))
-    return Study(title, text, curves_svg(curves, "blocks at the low method (k)", whole=True), ("", *(f"k={k}" for k in ks)), rows)
+            rows.append((name, *(yard.difference(mine[k], base[k]) if k in mine else "—" for k in ks)))
+    svg = curves_svg(curves, "blocks at the low method (k)", yard.axis, whole=True, log=yard.lower)
+    return Study(title, text, svg, ("", *(f"k={k}" for k in ks)), rows)
 
 
-def difference(first: Line, second: Line) -> str:
-    """First minus second in points with its interval, question by question."""
-    if {row.cell.variant for row in first.cells} == {row.cell.variant for row in second.cells}:
-        return "same model"
-    results = [{row.cell.suite: row.result for row in line.cells} for line in (first, second)]
-    return str(paired_difference(*results))
-
-
-def _alphas(lines: Sequence[Line]) -> Study | None:
+def _alphas(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     usual = [
         line for line in lines if _cell(line).inputs == USUAL_INPUTS and (_cell(line).k == 0 or _cell(line).order == _usual_order(lines))
     ]
@@ -168,15 +203,16 @@ def _alphas(lines: Sequence[Line]) -> Study | None:
     groups = {name: group for name, group in groups.items() if len({line.alpha for line in group}) > 2}
     if not groups:
         return None
-    curves = [_curve(name, group, lambda line: line.alpha) for name, group in groups.items()]
+    curves = [_curve(name, group, yard, lambda line: line.alpha) for name, group in groups.items()]
     alphas = sorted({line.alpha for group in groups.values() for line in group})
     rows = []
     for name, group in groups.items():
         mine = {line.alpha: line for line in group}
         if 0.0 in mine:
-            rows.append((name, *(difference(mine[a], mine[0.0]) if a in mine else "—" for a in alphas[1:])))
-    text = "Share of calibration tokens from image-text samples. Below, each alpha minus text alone, question by question, in points."
-    return Study("Calibration mixture", text, curves_svg(curves, "alpha"), ("", *(f"alpha {a:g}" for a in alphas[1:])), rows)
+            rows.append((name, *(yard.difference(mine[a], mine[0.0]) if a in mine else "—" for a in alphas[1:])))
+    text = f"Share of calibration tokens from image-text samples. Below, {yard.unit} of each alpha to text alone, question by question."
+    svg = curves_svg(curves, "alpha", yard.axis, log=yard.lower)
+    return Study("Calibration mixture", text, svg, ("", *(f"alpha {a:g}" for a in alphas[1:])), rows)
 
 
 def _measured(measurements: Sequence[Measurement]) -> Iterator[Study]:

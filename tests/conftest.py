@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
 from harness import app
-from harness.models import EMBEDDED, LoadedModel, load_model
+from harness.model_source import EMBEDDED
+from harness.models import LoadedModel, load_model
 from harness.store import Store
 from luq.blocks import BlockInput, needs_inputs
 from luq.families import Family, ScaleGroup

@@ -114,10 +114,10 @@ def test_a_bad_configuration_is_one_clear_error_with_exit_code_2(run, tmp_path, 
 def test_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(run, tmp_path, monkeypatch):
     real = LuqModel._generate
 
-    def generate(self, batch):
+    def generate(self, batch, ahead=None):
         if "mini_pope" in batch[0].label:
             raise RuntimeError("decoder broke")
-        return real(self, batch)
+        return real(self, batch, ahead)
 
     monkeypatch.setattr(LuqModel, "_generate", generate)
     both = [argument for argument in SMALL if not argument.startswith("suite=")] + ["suite.tasks=[mini_pope,mini_gqa]"]
@@ -239,7 +239,7 @@ def test_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_re
     # count what the resumed run asks by wrapping the generation of a fresh process
     script = (
         "import sys; from harness.lmms_model import LuqModel; real = LuqModel._generate; asked = []\n"
-        "LuqModel._generate = lambda self, batch: (asked.extend(batch), real(self, batch))[1]\n"
+        "LuqModel._generate = lambda self, batch, ahead=None: (asked.extend(batch), real(self, batch, ahead))[1]\n"
         f"sys.argv = {command(store)[2:]!r}; from harness.app import main; code = main(); print('ASKED', len(asked)); sys.exit(code)"
     )
     resumed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)

@@ -96,7 +96,7 @@ def test_fewer_sequences_than_asked_for_are_an_error_that_says_how_many_there_ar
     [
         ({"image_text": None}, "there is no source"),
         ({"image_text": "/nowhere"}, "neither `mini` nor the folder"),
-        ({"text": "/nowhere.txt"}, "neither `mini` nor a text file"),
+        ({"text": "/nowhere.txt"}, "neither `mini`, `wikitext2` nor a text file"),
     ],
 )
 def test_a_source_that_is_not_there_is_named(embedded, options, said):

@@ -1,13 +1,19 @@
 """Suites through the real lmms-eval: oracles, constants, counts, holes."""
 
+import io
 import json
+import struct
+import zlib
 
+import datasets
 import pytest
+from PIL import Image
 
 from harness.errors import CellError, ConfigError
-from harness.evaluate import evaluate_suite, load_result, load_suites, mini_data
+from harness.evaluate import LocalData, evaluate_suite, load_result, load_suites, mini_data
 from harness.lmms_model import LuqModel
 from harness.store import Store
+from tasks.mini import suites as mini
 
 NAMES = tuple(f"mini_{s}" for s in ("mme", "mmbench", "textvqa", "vqav2", "gqa", "pope", "chartqa", "docvqa", "mathvista"))
 
@@ -20,7 +26,7 @@ def suites(tmp_path_factory, embedded):
 def scripted(embedded, answer):
     """A model whose answers come from `answer(label, prompt)` and not from weights."""
     lm = LuqModel(loaded=embedded, batch_size=16)
-    lm._generate = lambda batch: [answer(q.label, q.prompt) for q in batch]
+    lm._generate = lambda batch, _ahead=None: [answer(q.label, q.prompt) for q in batch]
     return lm
 
 
@@ -77,7 +83,7 @@ def test_empty_unparseable_and_wrong_answers_are_counted_apart(store, embedded, 
 def failing(embedded, share):
     lm = scripted(embedded, lambda *_: "yes")
 
-    def generate(batch):
+    def generate(batch, _ahead=None):
         if any(int(q.label.split()[1]) % share == 0 for q in batch):
             raise RuntimeError("decoder broke")
         return ["yes"] * len(batch)
@@ -154,3 +160,39 @@ def test_the_stored_result_is_plain_json_without_nan(store, embedded, suites):
     key, _ = evaluate_suite(store, scripted(embedded, lambda *_: "x"), suites["mini_docvqa"], variant="v", limit=4, max_error_share=0.0)
     text = (store.path("results", key) / "result.json").read_text()
     assert json.loads(text, parse_constant=lambda name: pytest.fail(name))["suite"] == "mini_docvqa"
+
+
+def broken_pictures():
+    """(name of each kind of picture file, bytes), the last two of them sound."""
+
+    def saved(image, form):
+        buffer = io.BytesIO()
+        image.save(buffer, form)
+        return buffer.getvalue()
+
+    whole = saved(Image.effect_noise((64, 64), 50).convert("RGB"), "PNG")
+    header = struct.pack(">II5B", 60000, 60000, 8, 2, 0, 0, 0)
+    chunk = struct.pack(">I", 13) + b"IHDR" + header + struct.pack(">I", zlib.crc32(b"IHDR" + header))
+    return {
+        "truncated": whole[: len(whole) // 2], "not a picture": b"hello", "empty": b"", "bomb": whole[:8] + chunk + whole[33:],
+        "cmyk": saved(Image.new("CMYK", (40, 40)), "JPEG"), "one pixel": saved(Image.new("RGB", (1, 1)), "PNG"),
+    }  # fmt: skip
+
+
+def test_an_undecodable_picture_is_a_data_error_with_equal_denominators_for_all_variants(store, embedded, tmp_path):
+    """R16"""
+    rows = list(mini.gqa_rows(mini.Drawer("gqa", 1), 8))
+    kinds = broken_pictures()
+    for row, data in zip(rows, [*kinds.values(), None, None], strict=True):
+        row["image"] = {"bytes": data, "path": "picture.png"} if data is not None else row["image"]
+    table = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
+    datasets.DatasetDict({"testdev": table}).save_to_disk(tmp_path / "gqa")
+    data = LocalData("broken", (("mini_gqa", tmp_path / "gqa"),))
+    suite = load_suites("mini", ("mini_gqa",), "llava", data)["mini_gqa"]
+    for variant, answer in (("right", lambda label, _: rows[int(label.split()[1])]["answer"]), ("wrong", lambda *_: "nothing")):
+        _, result = evaluate_suite(store, scripted(embedded, answer), suite, variant=variant, limit=None, max_error_share=0.0)
+        assert (result.n, result.data_errors, result.errors) == (8, 4, 0)
+        assert [a.status for a in result.answers[:4]] == ["data_error"] * 4
+        assert {a.status for a in result.answers[4:]} == {"answered"}
+        (metric,) = result.metrics
+        assert (metric.n, metric.score) == (8, 0.5 if variant == "right" else 0.0)

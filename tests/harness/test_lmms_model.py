@@ -69,7 +69,7 @@ def test_known_answers_are_not_asked_again_and_empty_ones_are_known(embedded, do
     assert again.generate_until(requests_for(docs)) == answers
     assert again.asked == 0
     silent = model_for(embedded, docs, log=AnswerLog(store, "silent"))
-    silent._generate = lambda batch: [""] * len(batch)
+    silent._generate = lambda batch, _ahead=None: [""] * len(batch)
     assert set(silent.generate_until(requests_for(docs))) == {""}
     assert not silent.errors
     replay = model_for(embedded, docs, log=AnswerLog(store, "silent"))
@@ -81,7 +81,7 @@ def test_after_an_interruption_at_most_one_batch_is_asked_again(embedded, docs, 
     interrupted = model_for(embedded, docs, batch_size=4, log=AnswerLog(store, "key"))
     real, calls = interrupted._generate, []
 
-    def generate(batch):
+    def generate(batch, _ahead=None):
         if len(calls) == 3:
             raise KeyboardInterrupt
         calls.append(len(batch))
@@ -111,7 +111,7 @@ def test_an_exception_is_an_error_with_its_message_and_never_an_answer(embedded,
     lm = model_for(embedded, docs, log=log)
     real = lm._inputs
 
-    def inputs(batch):
+    def inputs(batch, _ahead=None):
         if any(q.label == "suite 5" for q in batch):
             raise RuntimeError("the picture cannot be decoded")
         return real(batch)
@@ -194,5 +194,52 @@ def test_a_full_memory_of_features_costs_time_and_no_answer(embedded, docs, monk
     small = dataclasses.replace(embedded, prepared=prepared.Prepared())
     lm = model_for(small, docs)
     answers = [model_for(small, docs).generate_until(requests_for(docs)), lm.generate_until(requests_for(docs))]
-    assert 0 < small.prepared.size <= 100_000
+    assert 0 < small.prepared.features.size <= 100_000
+    assert answers == [model_for(embedded, docs).generate_until(requests_for(docs))] * 2
+
+
+def out_of_memory_above(lm, size):
+    """The model as if more than `size` questions did not fit."""
+    real, sizes = lm._generate, []
+
+    def generate(batch, ahead=None):
+        sizes.append(len(batch))
+        if len(batch) > size:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return real(batch, ahead)
+
+    lm._generate = generate
+    return sizes
+
+
+def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_size_is_told(embedded, docs):
+    lm = model_for(embedded, docs, batch_size=16)
+    sizes = out_of_memory_above(lm, 5)
+    assert lm.generate_until(requests_for(docs)) == model_for(embedded, docs, batch_size=4).generate_until(requests_for(docs))
+    assert lm.smallest_batch == 4
+    assert sizes[:3] == [16, 8, 4]
+    assert set(sizes[3:]) <= {1, 2, 3, 4}
+    assert not lm.errors
+
+
+def test_a_question_that_does_not_fit_alone_is_an_error(embedded, docs):
+    lm = model_for(embedded, docs[:2], batch_size=2)
+    out_of_memory_above(lm, 0)
+    assert lm.generate_until(requests_for(docs[:2])) == ["", ""]
+    assert all("out of memory" in message for message in lm.errors.values())
+
+
+def test_features_beyond_memory_come_from_the_disk_and_are_looked_at_once(embedded, docs, store, monkeypatch):
+    from harness import prepared
+
+    monkeypatch.setattr(prepared, "FEATURE_BYTES", 100_000)
+    small = dataclasses.replace(embedded, prepared=prepared.Prepared())
+    small.prepared.features.attach(store, embedded.digest, 2**30)
+    looked = []
+    real = embedded.model.get_image_features
+    monkeypatch.setattr(embedded.model, "get_image_features", lambda **k: looked.append(len(k["pixel_values"])) or real(**k))
+    answers = [model_for(small, docs).generate_until(requests_for(docs)) for _ in range(2)]
+    assert sum(looked) == len({row["image"].tobytes() for row in docs})
+    assert small.prepared.features.disk_size > 0
+    monkeypatch.undo()
     assert answers == [model_for(embedded, docs).generate_until(requests_for(docs))] * 2

