@@ -13,11 +13,14 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import PIL
+import PIL.Image
 from lmms_eval.evaluator import evaluate as lmms_evaluate
 from lmms_eval.tasks import TaskManager, get_task_dict
 
 from harness import __version__, digest, processes
 from harness.errors import CellError, ConfigError
+from harness.hub_data import reachable
 from harness.lmms_model import LuqModel
 from harness.store import AnswerLog, Store
 from reports.results import Answer, MetricScore, Status, SuiteResult, to_json
@@ -84,9 +87,17 @@ def load_suites(folder: str, names: tuple[str, ...], family: str, data: LocalDat
             config["dataset_path"] = str(paths[name])
         if split is not None:
             config["test_split"] = split
-        task = get_task_dict([config], manager)[name]
+        with reachable(f"suite {name}", "give its data as suite.data=FOLDER"):
+            task = _task(config, manager)
         found[name] = _describe(name, task, data)
     return found
+
+
+def _task(config: dict[str, Any], manager: TaskManager) -> Any:
+    try:
+        return get_task_dict([config], manager)[config["task"]]
+    except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError) as error:  # lmms-eval looks at the first picture
+        raise ConfigError(f"suite {config['task']}: the first picture of its data cannot be read: {error}. Repair the data set") from error
 
 
 def _describe(name: str, task: Any, data: LocalData | None) -> Suite:
@@ -106,8 +117,6 @@ def _describe(name: str, task: Any, data: LocalData | None) -> Suite:
 
 def mini_data(store: Store, names: Sequence[str], seed: int = mini.SEED) -> LocalData:
     """The mini suites of these names, each drawn into the store on first use. Names that the mini folder does not have are left out."""
-    import PIL
-
     recipe = {"seed": seed, "questions": mini.QUESTIONS, "version": mini.VERSION, "pillow": PIL.__version__}
     folders = []
     for name in names:

@@ -87,8 +87,8 @@ class LuqModel(lmms):
 
     def generate_until(self, requests: list[Instance]) -> list[str]:
         self.errors, self.data_errors, self.smallest_batch = {}, {}, None
-        ImageFile.LOAD_TRUNCATED_IMAGES = False  # lmms-eval sets it, and half a picture would pass for a whole one
-        asked = [self._question(request) for request in requests]
+        with _whole_pictures():
+            asked = [self._question(request) for request in requests]
         questions = [q for q in asked if q is not None]
         known = processes.gathered({} if self.log is None else self.log.load())[0]
         answers = {q.key: known[q.key]["response"] for q in questions if q.key in known}
@@ -234,6 +234,16 @@ def _batches(questions: Sequence[Question], size: int) -> Iterator[Sequence[Ques
         group.sort(key=lambda q: (q.tokens, len(q.prompt)), reverse=True)
         for start in range(0, len(group), size):
             yield group[start : start + size]
+
+
+@contextlib.contextmanager
+def _whole_pictures() -> Iterator[None]:
+    """lmms-eval tells Pillow to take half a picture for a whole one; here it must not."""
+    usual, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
+    try:
+        yield
+    finally:
+        ImageFile.LOAD_TRUNCATED_IMAGES = usual
 
 
 def _out_of_memory(error: Exception) -> bool:
