@@ -94,10 +94,11 @@ def load_suites(folder: str, names: tuple[str, ...], family: str, data: LocalDat
 
 
 def _task(config: dict[str, Any], manager: TaskManager) -> Any:
+    name = config["task"]
     try:
-        return get_task_dict([config], manager)[config["task"]]
+        return get_task_dict([{**config}], manager)[name]
     except (PIL.UnidentifiedImageError, PIL.Image.DecompressionBombError) as error:  # lmms-eval looks at the first picture
-        raise ConfigError(f"suite {config['task']}: the first picture of its data cannot be read: {error}. Repair the data set") from error
+        raise ConfigError(f"suite {name}: the first picture of its data cannot be read: {error}. Repair the data set") from error
 
 
 def _describe(name: str, task: Any, data: LocalData | None) -> Suite:
