@@ -5,7 +5,9 @@ from __future__ import annotations
 import argparse
 import contextlib
 import functools
+import hashlib
 import io
+import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -43,6 +45,7 @@ class Suite:
     """A loaded lmms-eval task and what its YAML says of it under `metadata`.
 
     clusters: of each question, what it shares a picture with. answers: kind of answer, by which "unparseable" is judged. data: digest.
+    submission: what of each sample goes into a file for an official server, or "".
     """
 
     name: str
@@ -52,6 +55,7 @@ class Suite:
     answers: str
     metrics: Mapping[str, Mapping[str, Any]]
     data: str
+    submission: str = ""
 
     def whole_groups(self, limit: int | None) -> int:
         """The smallest number of questions, at least `limit`, that cuts no pair or circular group."""
@@ -84,7 +88,7 @@ def load_suites(folder: str, names: tuple[str, ...], family: str, data: LocalDat
     for name in names:
         config: dict[str, Any] = {"task": name}
         if data is not None:
-            config["dataset_path"] = str(paths[name])
+            config |= {"dataset_path": str(paths[name]), "dataset_name": None, "dataset_kwargs": {"load_from_disk": True}}
         if split is not None:
             config["test_split"] = split
         with reachable(f"suite {name}", "give its data as suite.data=FOLDER"):
@@ -103,17 +107,39 @@ def _task(config: dict[str, Any], manager: TaskManager) -> Any:
 
 def _describe(name: str, task: Any, data: LocalData | None) -> Suite:
     meta = dict(task.config.metadata or {})
-    missing = {"cluster", "answers", "metrics", "title"} - set(meta)
-    if missing:
+    missing = {"answers", "metrics", "title"} - set(meta)
+    if missing or not {"cluster", "cluster_picture"} & set(meta):
+        missing |= set() if {"cluster", "cluster_picture"} & set(meta) else {"cluster"}
         raise ConfigError(f"task {name} lacks {', '.join(sorted(missing))} under `metadata` in its YAML; see tasks/mini for examples")
     docs = task.eval_docs_no_media
-    column = docs[meta["cluster"]] if meta["cluster"] in docs.column_names else None
-    if column is None:
+    clusters = _same_picture(task.eval_docs, meta["cluster_picture"]) if "cluster_picture" in meta else _clusters(name, docs, meta)
+    identity = data.identity if data is not None else str(docs._fingerprint)
+    return Suite(
+        name, meta["title"], task, clusters, meta["answers"], meta["metrics"], f"{identity}-{meta['version']}", meta.get("submission", "")
+    )
+
+
+def _clusters(name: str, docs: Any, meta: Mapping[str, Any]) -> list[str]:
+    if meta["cluster"] not in docs.column_names:
         raise ConfigError(f"task {name}: its data has no column {meta['cluster']!r} to cluster by; it has {', '.join(docs.column_names)}")
     modulo = meta.get("cluster_modulo")
-    clusters = [str(value % modulo if modulo else value) for value in column]
-    identity = data.identity if data is not None else str(docs._fingerprint)
-    return Suite(name, meta["title"], task, clusters, meta["answers"], meta["metrics"], f"{identity}-{meta['version']}")
+    return [str(int(value) % modulo if modulo else value) for value in docs[meta["cluster"]]]
+
+
+def _same_picture(docs: Any, column: str) -> list[str]:
+    """Clusters of a data set that numbers no pictures: by the digest of each picture's file, which is not decoded."""
+    files = docs.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    return [hashlib.sha256(row[column]["bytes"] or str(row[column]["path"]).encode()).hexdigest()[:16] for row in files]
+
+
+def local_data(folder: str, names: Sequence[str]) -> LocalData:
+    """Data sets that `datasets.save_to_disk` wrote, one below `folder` for each task. Raises ConfigError that names what is missing."""
+    root = Path(folder)
+    missing = [name for name in names if not (root / name).is_dir()]
+    if missing:
+        raise ConfigError(f"suite.data={folder} has no data set {', '.join(missing)}; it needs a folder for each of {', '.join(names)}")
+    states = {name: {str(p.relative_to(root)): digest.of_file(p) for p in sorted((root / name).rglob("*.json"))} for name in names}
+    return LocalData(digest.of_value(states), tuple((name, root / name) for name in names))
 
 
 def mini_data(store: Store, names: Sequence[str], seed: int = mini.SEED) -> LocalData:
@@ -188,6 +214,9 @@ def evaluate_suite(
         empty=statuses.count("empty"), unparseable=statuses.count("unparseable"), metrics=metrics, answers=answers,
         data_errors=statuses.count("data_error"), batch_size=lm.smallest_batch or lm.batch_size,
     )  # fmt: skip
+    if suite.submission:
+        rows = [sample[suite.submission] for sample in samples]
+        store.write_file(store.root / "submissions" / f"{suite.name}-{variant[:8]}.json", json.dumps(rows))
     with store.creating("results", key) as folder:
         (folder / RESULT_FILE).write_text(to_json(result))
     return key, result

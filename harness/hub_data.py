@@ -9,6 +9,7 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from tenacity import RetryError
 
 from harness.errors import ConfigError
 
@@ -23,7 +24,7 @@ def reachable(what: str, instead: str) -> Iterator[None]:
         raise ConfigError(f"{what}: the data set is gated. {advice}") from error
     except DatasetNotFoundError as error:
         raise ConfigError(f"{what}: {' '.join(str(error).split())} Check the name, log in with `hf auth login`, or {instead}") from error
-    except (ConnectionError, HfHubHTTPError, DatasetsError, FileNotFoundError) as error:
+    except (ConnectionError, HfHubHTTPError, DatasetsError, FileNotFoundError, RetryError) as error:
         raise ConfigError(
             f"{what}: the hub cannot be reached and no copy lies in the local cache ({type(error).__name__}). Connect to the network once, "
             f"or {instead}"

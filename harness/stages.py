@@ -11,7 +11,7 @@ from pathlib import Path
 from harness import digest, processes
 from harness.display import Display
 from harness.errors import CellError, ConfigError
-from harness.evaluate import Suite, evaluate_suite, load_result, load_suites, mini_data
+from harness.evaluate import LocalData, Suite, evaluate_suite, load_result, load_suites, local_data, mini_data
 from harness.export import export_model
 from harness.lmms_model import LuqModel
 from harness.models import LoadedModel, load_model
@@ -129,7 +129,10 @@ def open_suites(config: Config, loaded: LoadedModel, store: Store) -> Mapping[st
         return load_text_suites(loaded, settings.tasks, settings.data, settings.window, settings.batch_size or config.batch_size)
     if isinstance(loaded.processor, TextProcessor):
         raise ConfigError(f"{loaded.name} is a language model and {settings.name} asks about pictures; choose suite=wikitext2")
-    data = mini_data(store, config.suite.tasks) if config.suite.folder == "mini" else None
+    if settings.folder == "mini":
+        data: LocalData | None = mini_data(store, settings.tasks)
+    else:
+        data = local_data(settings.data, settings.tasks) if settings.data else None
     return load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
 
 

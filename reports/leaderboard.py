@@ -152,6 +152,8 @@ def _mean(group: Iterable[Row]) -> Score | None:
     count = 0
     for row in group:
         parts = [s for m in row.result.metrics if m.primary and (s := _score(m)) is not None]
+        if not any(m.primary for m in row.result.metrics):
+            continue  # a submission: the official server scores it
         if not parts:
             return None
         if parts[0].perplexity:

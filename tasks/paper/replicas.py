@@ -1,0 +1,111 @@
+"""Small stand-ins for the nine real data sets, with their columns: `python -m tasks.paper.replicas --out FOLDER`.
+
+The pictures and questions are those of the embedded world; the rows have every column that the real ones have, in the same types, in the
+same order, so that `suite=paper suite.data=FOLDER` runs the whole path without a network.
+"""
+
+from __future__ import annotations
+
+import argparse
+import random
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import datasets
+
+from tasks.mini import suites as mini
+
+Row = dict[str, Any]
+SEED = 7
+
+
+def _textvqa(row: Row) -> Row:
+    urls = {"flickr_original_url": "https://farm.example/o.jpg", "flickr_300k_url": "https://farm.example/z.jpg"}
+    return {**row, **urls, "question_id": int(row["question_id"])}
+
+
+def _gqa(row: Row) -> Row:
+    nothing = {
+        "entailed": "[]",
+        "equivalent": "[]",
+        "groups": {"global": None, "local": None},
+        "annotations": {"answer": [], "question": []},
+    }
+    types = {**row["types"], "detailed": "relO", "semantic": "rel"}
+    steps = [{"operation": "select", "dependencies": [], "argument": "thing"}]
+    return {**row, **nothing, "types": types, "semantic": steps, "semanticStr": "select: thing"}
+
+
+def _chartqa(row: Row) -> Row:
+    return {name: row[name] for name in ("type", "question", "answer", "image")}
+
+
+def _mathvista(row: Row) -> Row:
+    metadata = {
+        **row["metadata"], "category": "general-vqa", "context": "synthetic scene", "grade": "elementary school", "img_height": 64,
+        "img_width": 64, "source": "CLEVR-Math", "task": "visual question answering",
+    }  # fmt: skip
+    return {**row, "metadata": metadata}
+
+
+def _as_it_is(row: Row) -> Row:
+    return row
+
+
+# suite: (task, what the real rows have beyond those of the mini suite)
+REPLICAS: dict[str, tuple[str, Callable[[Row], Row]]] = {
+    "mme": ("paper_mme", _as_it_is),
+    "mmbench": ("paper_mmbench", _as_it_is),
+    "textvqa": ("paper_textvqa", _textvqa),
+    "vqav2": ("paper_vqav2", _as_it_is),
+    "gqa": ("paper_gqa", _gqa),
+    "pope": ("paper_pope", _as_it_is),
+    "chartqa": ("paper_chartqa", _chartqa),
+    "docvqa": ("paper_docvqa", _as_it_is),
+    "mathvista": ("paper_mathvista", _mathvista),
+}
+
+
+def replica(suite: str, count: int, seed: int = SEED) -> datasets.DatasetDict:
+    """At least `count` rows of one suite under the name of the real split. MMBench's rotations lie apart, as in the real one."""
+    split, rows, column = mini.SUITES[suite]
+    table = [REPLICAS[suite][1](row) for row in rows(mini.Drawer(suite, seed), count)]
+    if suite == "mmbench":
+        table.sort(key=lambda row: row["index"])
+    return datasets.DatasetDict({split: _pictures(table, column)})
+
+
+def unanswered(count: int, seed: int = SEED) -> datasets.DatasetDict:
+    """VQAv2's test-dev: questions without answers."""
+    hidden = ("answers", "multiple_choice_answer", "answer_type", "question_type")
+    rows = [{**row, **dict.fromkeys(hidden)} for row in mini.vqav2_rows(mini.Drawer("vqav2", seed), count)]
+    return datasets.DatasetDict({"testdev": _pictures(rows, "image")})
+
+
+def calibration(count: int, seed: int = SEED + 1) -> datasets.DatasetDict:
+    """TextVQA's training split, of other pictures than the evaluated ones."""
+    rows = [{**_textvqa(row), "set_name": "train"} for row in mini.textvqa_rows(mini.Drawer("textvqa", seed), count)]
+    random.Random(seed).shuffle(rows)
+    return datasets.DatasetDict({"train": _pictures(rows, "image")})
+
+
+def _pictures(rows: Iterable[Row], column: str) -> datasets.Dataset:
+    return datasets.Dataset.from_list(list(rows)).cast_column(column, datasets.Image())
+
+
+def write_replicas(folder: Path, count: int) -> None:
+    """Every suite in a folder of its task's name, and `textvqa_train` for calibration."""
+    for suite, (task, _) in REPLICAS.items():
+        replica(suite, count).save_to_disk(folder / task)
+    unanswered(count).save_to_disk(folder / "paper_vqav2_testdev")
+    calibration(4 * count).save_to_disk(folder / "textvqa_train")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--out", type=Path, default=Path("paper_replicas"))
+    parser.add_argument("--questions", type=int, default=24)
+    arguments = parser.parse_args()
+    datasets.disable_progress_bars()
+    write_replicas(arguments.out, arguments.questions)
