@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from torch import Tensor
@@ -11,12 +11,14 @@ from torch import Tensor
 from harness import digest
 from harness.errors import ConfigError
 from harness.models import LoadedModel
+from harness.prepared import picture_digest
 from harness.schema import CalibrationConfig
 from harness.sources import image_text_source, text_source
 
 QUARTERS = 4
 SEQUENCES_VERSION = 1
 Sequences = list[dict[str, Tensor]]
+Sample = tuple[int, dict[str, Tensor], list[str]]  # number of its first token, sequence, digests of its pictures
 
 
 @dataclass(frozen=True)
@@ -30,12 +32,14 @@ class Part:
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """parts: by part, keyword arguments of the model's forward, one unpadded sequence each. image_token_share: of all tokens."""
+    """parts: by part, keyword arguments of the model's forward, one unpadded sequence each, which holds one
+    sample, so that none attends to another. image_token_share: of all tokens. pictures: digests, by part."""
 
     parts: dict[Part, Sequences]
     tokens: int
     image_text_tokens: int
     image_token_share: float
+    pictures: dict[Part, list[str]] = field(default_factory=dict)
 
     @property
     def sequences(self) -> Sequences:
@@ -78,14 +82,16 @@ def collect(loaded: LoadedModel, config: CalibrationConfig, only: list[Part] | N
     """
     wanted = parts(config) if only is None else only
     found: dict[Part, Sequences] = {part: [] for part in wanted}
+    pictures: dict[Part, list[str]] = {part: [] for part in wanted}
     for source in dict.fromkeys(part.source for part in wanted):
         mine = [part for part in wanted if part.source == source]
-        for start, sequence in _stream(loaded, config, source):
+        for start, sequence, seen in _stream(loaded, config, source):
             if start >= max(part.end for part in mine):
                 break
             part = next((p for p in mine if p.begin <= start < p.end), None)
             if part is not None:
                 found[part].append({name: tensor.to(loaded.device) for name, tensor in sequence.items()})
+                pictures[part] += seen
         else:
             have = sum(_count(found[part]) for part in mine)
             raise ConfigError(
@@ -96,27 +102,27 @@ def collect(loaded: LoadedModel, config: CalibrationConfig, only: list[Part] | N
     tokens, token = _count(everything), getattr(loaded.model.config, "image_token_id", None)
     images = sum(int((s["input_ids"] == token).sum()) for s in everything) if token is not None else 0
     image_text = sum(_count(sequences) for part, sequences in found.items() if part.source == "image_text")
-    return CalibrationData(found, tokens, image_text, images / tokens)
+    return CalibrationData(found, tokens, image_text, images / tokens, pictures)
 
 
 def _count(sequences: Sequences) -> int:
     return sum(s["input_ids"].shape[1] for s in sequences)
 
 
-def _stream(loaded: LoadedModel, config: CalibrationConfig, source: str) -> Iterator[tuple[int, dict[str, Tensor]]]:
-    """(number of its first token, sequence) of one source, from its beginning."""
+def _stream(loaded: LoadedModel, config: CalibrationConfig, source: str) -> Iterator[Sample]:
+    """The samples of one source, from its beginning."""
     return _image_text(loaded, config) if source == "image_text" else _text(loaded, config)
 
 
-def _image_text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[tuple[int, dict[str, Tensor]]]:
+def _image_text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[Sample]:
     start = 0
     for image, question in image_text_source(config.image_text).prompts(config.seed):
         inputs = loaded.processor(text=[prompt_text(loaded, question, 1)], images=[image], return_tensors="pt")
-        yield start, dict(inputs)
+        yield start, dict(inputs), [picture_digest(image)]
         start += inputs["input_ids"].shape[1]
 
 
-def _text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[tuple[int, dict[str, Tensor]]]:
+def _text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[Sample]:
     """Sequences of `config.sequence` tokens, the last of every part shorter where the part has no room for a whole one."""
     start = 0
     ends = sorted(part.end for part in parts(config) if part.source == "text")
@@ -124,7 +130,7 @@ def _text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[tuple[int,
     for whole in stream:
         room = next((end - start for end in ends if end > start), config.sequence)
         ids = whole[:, :room]
-        yield start, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)}
+        yield start, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)}, []
         start += ids.shape[1]
 
 

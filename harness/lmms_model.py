@@ -69,6 +69,7 @@ class LuqModel(lmms):
             self._stack.enter_context(applied(loaded.model, loaded.family, quantized.weights))
         self.loaded = loaded
         self.prefetch = loaded.device.type != "cpu" if prefetch is None else prefetch
+        self.calibration_pictures: frozenset[str] = frozenset()
         self.questions: dict[tuple[str, int], str] = {}
         self.data = ""
 
@@ -159,6 +160,11 @@ class LuqModel(lmms):
             question = Question(key, f"{task} {doc_id}", prompt, pictures, visuals, length, stops, size)
             if self.data:
                 self.loaded.prepared.asked[place] = question
+        if self.calibration_pictures & set(question.pictures):
+            raise CellError(
+                f"{task} {doc_id}: its picture is also in the calibration data; a model must not be calibrated on what it is asked about. "
+                "Choose other calibration data with calibration.image_text="
+            )
         self.questions[(task, doc_id)] = question.key
         return question
 

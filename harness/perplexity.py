@@ -36,10 +36,11 @@ Window = tuple[Any, list[int], list[int]]
 
 @dataclass(frozen=True)
 class TextSuite:
-    """A text in the tokens of one model, cut into windows. clusters: one for each window. data: digest."""
+    """A text and its tokens under one model, cut into windows. clusters: one for each window. data: digest."""
 
     name: str
     title: str
+    text: str
     ids: tuple[int, ...]
     window: int
     batch_size: int
@@ -66,7 +67,7 @@ def load_text_suites(
         if len(ids) < window:
             raise ConfigError(f"suite {name}: the text has {len(ids)} tokens, fewer than one window of {window}; set suite.window lower")
         identity = digest.of_value([digest.of_value(text), window, meta["metadata"]["version"]])
-        found[name] = TextSuite(name, meta["metadata"]["title"], ids, window, batch_size, identity)
+        found[name] = TextSuite(name, meta["metadata"]["title"], text, ids, window, batch_size, identity)
     return found
 
 

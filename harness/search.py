@@ -84,6 +84,7 @@ class _Judge:
         self.suite = _selection_suite(bench, job)
         self.lm = LuqModel(loaded=bench.loaded, batch_size=job.config.batch_size)
         self.lm.on_progress = display.answered
+        self.lm.calibration_pictures = bench.calibration_pictures()
         self.metric = _metric(self.suite, self.settings.metric)
         self.results: dict[tuple[int, int], SuiteResult] = {}
         self.asked: dict[int, Asked] = {}

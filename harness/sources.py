@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -21,6 +21,7 @@ from tasks.text.utils import joined
 
 HELD_OUT_SHARE = 0.25  # of a folder's rows: kept from calibration, for scores that are measured on answers
 COLUMNS = ("image", "question", "answer")
+IDS = ("question_id", "image_id")  # columns that name rows and pictures across the splits of one data set
 
 
 class TextSource(Protocol):
@@ -68,19 +69,24 @@ class TextFile:
     def __init__(self, path: Path):
         self.path, self.identity = path, digest.of_file(path)
 
+    @property
+    def text(self) -> str:
+        return self.path.read_text(encoding="utf-8")
+
     def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
-        return cut(tokenizer, self.path.read_text(encoding="utf-8"), length, seed)
+        return cut(tokenizer, self.text, length, seed)
 
 
-class ImageTextFolder:
-    """A data set written by `datasets.Dataset.save_to_disk` with the columns image, question and answer; the seed shuffles its rows."""
+class ImageTextRows:
+    """Rows with the columns image, question, and answer or answers; the seed shuffles them. ids: by column, what may name them again."""
 
-    def __init__(self, path: Path):
-        self.rows = datasets.load_from_disk(str(path))
-        missing = set(COLUMNS) - set(self.rows.column_names)
+    def __init__(self, name: str, rows: Any, identity: str):
+        missing = {"image", "question"} - set(rows.column_names)
+        missing |= set() if {"answer", "answers"} & set(rows.column_names) else {"answer"}
         if missing:
-            raise ConfigError(f"calibration.image_text={path} has no column {', '.join(sorted(missing))}; it needs {', '.join(COLUMNS)}")
-        self.identity = digest.of_value({p.name: digest.of_file(p) for p in sorted(path.iterdir())})
+            raise ConfigError(f"calibration.image_text={name} has no column {', '.join(sorted(missing))}; it needs {', '.join(COLUMNS)}")
+        self.rows, self.identity = rows, identity
+        self.ids = {column: set(map(str, rows[column])) for column in IDS if column in rows.column_names}
 
     def _shuffled(self, seed: int) -> tuple[list[int], list[int]]:
         """(rows for calibration, rows held out)."""
@@ -95,11 +101,40 @@ class ImageTextFolder:
 
     def answered(self, seed: int) -> Iterator[tuple[Image.Image, str, str]]:
         for row in self._shuffled(seed)[1]:
-            yield self.rows[row]["image"].convert("RGB"), self.rows[row]["question"], self.rows[row]["answer"]
+            found = self.rows[row]
+            yield found["image"].convert("RGB"), found["question"], _one_answer(found)
+
+
+def _one_answer(row: Mapping[str, Any]) -> str:
+    """The answer, or of several annotators' the most frequent, the first of equals."""
+    answers = [row["answer"]] if "answer" in row else list(row["answers"])
+    return str(max(answers, key=answers.count))
+
+
+def _folder(path: Path) -> ImageTextRows:
+    """A saved data set, of which only the training split is taken. Raises ConfigError for one that has splits but none for training."""
+    rows = datasets.load_from_disk(str(path))
+    if isinstance(rows, datasets.DatasetDict):
+        if "train" not in rows:
+            raise ConfigError(
+                f"calibration.image_text={path} has the splits {', '.join(rows)} and no `train`: calibration takes training data only"
+            )
+        rows = rows["train"]
+    files = sorted(p for p in path.rglob("*") if p.is_file())
+    return ImageTextRows(str(path), rows, digest.of_value({str(p.relative_to(path)): digest.of_file(p) for p in files}))
+
+
+@functools.cache
+def _hub_textvqa() -> ImageTextRows:
+    """TextVQA's training split."""
+    path, split = "lmms-lab-encoder/textvqa", "train"
+    what, instead = "calibration.image_text=textvqa", "give a saved data set as calibration.image_text=FOLDER"
+    rows = hub_dataset(path, None, split, what=what, instead=instead)
+    return ImageTextRows(path, rows, digest.of_value([path, split, str(rows._fingerprint)]))
 
 
 class HubText:
-    """The training split of WikiText-2 from the hub."""
+    """`text`: the training split of WikiText-2 from the hub."""
 
     PATH, NAME, SPLIT = "Salesforce/wikitext", "wikitext-2-raw-v1", "train"
 
@@ -142,7 +177,7 @@ def text_source(name: str) -> TextSource:
 
 
 def image_text_source(name: str | None) -> ImageTextSource:
-    """`mini` or the folder of a saved data set. Raises ConfigError, also where there is none."""
+    """`mini`, `textvqa` (the training split, from the hub) or the folder of a saved data set. Raises ConfigError, also for none."""
     if not name:
         raise ConfigError(
             "image-text samples are needed, but there is no source: set calibration.image_text to `mini` or the folder of a data set with "
@@ -150,6 +185,8 @@ def image_text_source(name: str | None) -> ImageTextSource:
         )
     if name == "mini":
         return MiniImageText()
+    if name == "textvqa":
+        return _hub_textvqa()
     if Path(name).is_dir():
-        return ImageTextFolder(Path(name))
-    raise ConfigError(f"calibration.image_text={name}: neither `mini` nor the folder of a saved data set")
+        return _folder(Path(name))
+    raise ConfigError(f"calibration.image_text={name}: neither `mini`, `textvqa` nor the folder of a saved data set")

@@ -13,14 +13,16 @@ from harness.display import Display
 from harness.errors import CellError, ConfigError
 from harness.evaluate import LocalData, Suite, evaluate_suite, load_result, load_suites, local_data, mini_data
 from harness.export import export_model
+from harness.leakage import refuse_leakage
 from harness.lmms_model import LuqModel
 from harness.models import LoadedModel, load_model
 from harness.perplexity import TextSuite, evaluate_text, load_text_suites
 from harness.processors import TextProcessor
-from harness.schema import Config, EntropyConfig
+from harness.schema import Config, EntropyConfig, MethodConfig
 from harness.store import Store
-from harness.variant import Variant, Workbench
+from harness.variant import Variant, Workbench, build
 from luq.apply import applied
+from luq.blocks import needs_calibration
 from luq.types import QuantizationError
 from reports.leaderboard import bytes_text
 from reports.results import Cell, Failure, to_json
@@ -74,7 +76,11 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     display.step(f"quantizing {config.method.name}")
     try:
         with processes.first_alone():
-            variant = open_workbench(config).variant(config.method)
+            bench = open_workbench(config)
+            if _calibrated(config.method):
+                refuse_leakage(config.calibration, suites)
+            variant = bench.variant(config.method)
+            lm.calibration_pictures = bench.calibration_pictures() if _calibrated(config.method) else frozenset()
     except QuantizationError as error:
         for name in todo:
             _fail(store, keys[name], job, name, str(error))
@@ -93,6 +99,12 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
                 _fail(store, keys[name], job, name, str(error))
                 display.finish_cell(_label(config, suite), f"FAILED: {error}")
     return failed
+
+
+def _calibrated(method: MethodConfig) -> bool:
+    """Whether calibration data had a say in the variant: in its weights or in the choice of its blocks."""
+    quantizers = [build(options, "method") for options in (method.low, method.high, *method.candidates)]
+    return bool(method.low or method.candidates) or any(needs_calibration(q) for q in quantizers if q is not None)
 
 
 def export(job: Job, display: Display) -> int:

@@ -100,7 +100,22 @@ class Workbench:
             f"calibration: {data.tokens} tokens in {len(data.sequences)} sequences, {data.image_text_tokens} of image-text samples, "
             f"{data.image_token_share:.1%} image tokens"
         )
+        for part, pictures in data.pictures.items():
+            self.store.kept("calibration_pictures", self._pictures_key(part), lambda pictures=pictures: pictures)  # type: ignore[misc]
         return data
+
+    def calibration_pictures(self) -> frozenset[str]:
+        """Digests of the pictures that the calibration looks at."""
+        found: list[str] = []
+        for part in self._parts:
+            if part.source == "image_text":
+                if self.store.read_value("calibration_pictures", self._pictures_key(part)) is None:
+                    self._collect([part])
+                found += self.store.read_value("calibration_pictures", self._pictures_key(part)) or []
+        return frozenset(found)
+
+    def _pictures_key(self, part: Part) -> str:
+        return digest.of_value([part_digest(self.loaded, self.calibration, part), "pictures"])
 
     @cached_property
     def data(self) -> CalibrationData:

@@ -24,6 +24,7 @@ from harness.store import Store
 from luq.blocks import BlockInput, needs_inputs
 from luq.families import Family, ScaleGroup
 from luq.types import LayerStats, QuantizedWeight
+from tests import replicas
 
 GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
 
@@ -108,6 +109,12 @@ def narrow_model(tmp_path_factory) -> Path:
     model.save_pretrained(folder)
     AutoProcessor.from_pretrained(EMBEDDED, backend="pil").save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def narrow_text_model(tmp_path_factory) -> Path:
+    """Folder of a small language model with random weights."""
+    return replicas.qwen2_text(tmp_path_factory.mktemp("narrow_text_model"))
 
 
 @pytest.fixture

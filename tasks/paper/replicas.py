@@ -7,6 +7,7 @@ same order, so that `suite=paper suite.data=FOLDER` runs the whole path without 
 from __future__ import annotations
 
 import argparse
+import itertools
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -85,7 +86,8 @@ def unanswered(count: int, seed: int = SEED) -> datasets.DatasetDict:
 
 def calibration(count: int, seed: int = SEED + 1) -> datasets.DatasetDict:
     """TextVQA's training split, of other pictures than the evaluated ones."""
-    rows = [{**_textvqa(row), "set_name": "train"} for row in mini.textvqa_rows(mini.Drawer("textvqa", seed), count)]
+    names = ({"set_name": "train", "image_id": f"train{i:06d}", "question_id": 1_000_000 + i} for i in itertools.count())
+    rows = [{**_textvqa(row), **name} for row, name in zip(mini.textvqa_rows(mini.Drawer("textvqa", seed), count), names, strict=False)]
     random.Random(seed).shuffle(rows)
     return datasets.DatasetDict({"train": _pictures(rows, "image")})
 

@@ -95,7 +95,7 @@ def test_fewer_sequences_than_asked_for_are_an_error_that_says_how_many_there_ar
     ("options", "said"),
     [
         ({"image_text": None}, "there is no source"),
-        ({"image_text": "/nowhere"}, "neither `mini` nor the folder"),
+        ({"image_text": "/nowhere"}, "neither `mini`, `textvqa` nor the folder"),
         ({"text": "/nowhere.txt"}, "neither `mini`, `wikitext2` nor a text file"),
     ],
 )
