@@ -37,6 +37,13 @@ METRICS = Path(__file__).parents[4] / "shared" / "data" / "metrics"
 needs_answers = pytest.mark.skipif(not METRICS.is_dir(), reason=f"needs the real answers in {METRICS}")
 
 
+@pytest.fixture(autouse=True)
+def _key(monkeypatch):
+    """Importing lmms-eval's MathVista makes a client, which asks for a key and is never used."""
+    monkeypatch.setenv("API_TYPE", "openai")
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+
+
 @pytest.fixture(scope="module")
 def data(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("replicas")
@@ -178,9 +185,7 @@ def test_rules_read_an_answer_or_say_that_there_is_none(doc, response, answer):
     assert utils.mathvista_extract(response, doc) == answer
 
 
-def test_the_format_prompt_is_lmms_evals_own(suites, monkeypatch):
-    monkeypatch.setenv("API_TYPE", "openai")  # its import makes a client, which asks for a key and never uses it
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
+def test_the_format_prompt_is_lmms_evals_own(suites):
     from lmms_eval.tasks.mathvista.mathvista_evals import MathVistaEvaluator
 
     docs = [dict(doc) for doc in suites["paper_mathvista"].task.eval_docs_no_media]
