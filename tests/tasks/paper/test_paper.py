@@ -63,12 +63,12 @@ def scripted(embedded, answer):
 
 
 def plain(value):
-    """Functions by their names: lmms-eval imports its own twice."""
+    """Functions by file and name: lmms-eval imports its own twice."""
     if isinstance(value, dict):
         return {key: plain(entry) for key, entry in value.items()}
     if isinstance(value, list):
         return [plain(entry) for entry in value]
-    return getattr(value, "__name__", value)
+    return f"{value.__code__.co_filename} {value.__name__}" if hasattr(value, "__code__") else value
 
 
 @pytest.mark.parametrize("name", SHIPPED)
