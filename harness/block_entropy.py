@@ -58,12 +58,13 @@ def _measured(bench: Workbench, settings: list[EntropyConfig]) -> list[list[list
     missing = {place for place, key in keys.items() if not bench.store.has(KIND, key)}
     if missing:
         last = max(block for _, block in missing)
-        for capture in bench.captures():
+        for capture in bench.captures(first=min(block for _, block in missing)):
             for number, setting in enumerate(settings):
                 if (number, capture.index) in missing:
                     _keep(bench, keys[number, capture.index], setting, capture)
             if capture.index == last:
                 break
+        bench.finish_pass()
     found = [[bench.store.read_value(KIND, keys[number, block]) for block in blocks] for number in range(len(settings))]
     return found if all(all(entries) for entries in found) else _measured(bench, settings)  # a damaged entry was set aside
 
@@ -98,7 +99,7 @@ def _tokens(bench: Workbench, setting: EntropyConfig, capture: BlockCapture) -> 
         ids = sequence["input_ids"][0]
         is_image = ids == image if image is not None else torch.zeros_like(ids, dtype=torch.bool)
         wanted = {"all": torch.ones_like(is_image), "image": is_image, "text": ~is_image}[setting.tokens]
-        yield norm(state)[wanted]
+        yield norm(state.to(bench.loaded.device))[wanted]
 
 
 def _norm(bench: Workbench, at: str, block: int) -> Any:

@@ -76,9 +76,14 @@ def _damages(bench: Workbench, low: Quantizer) -> list[float]:
 
 
 def _layer_errors(bench: Workbench, low: Quantizer) -> list[float]:
-    entries = bench.bank.plan_weights(_all(bench, low))
-    family = bench.loaded.family
-    return [layer_error(block, family, entries[i], bench.stats(i)) for i, block in enumerate(bench.loaded.blocks)]
+    found: list[float] = _kept(bench, ["layer_error", describe_quantizer(low)], lambda: _measure_layer_errors(bench, low))
+    return found
+
+
+def _measure_layer_errors(bench: Workbench, low: Quantizer) -> list[float]:
+    entries = bench.weights(_all(bench, low), "fp")
+    blocks, family = bench.loaded.blocks, bench.loaded.family
+    return [layer_error(blocks[i], family, entries[i], stats) for i, stats in bench.each_stats()]
 
 
 def _all(bench: Workbench, low: Quantizer) -> Plan:
@@ -89,7 +94,7 @@ def _all(bench: Workbench, low: Quantizer) -> Plan:
 def _measure_damage(bench: Workbench, quantizer: Quantizer, unit: str) -> dict[str, list[list[float]]]:
     """By score, a row for every block, or for every linear of every block. A pass starts at its block: what comes before is as it was."""
     loaded = bench.loaded
-    entries = bench.bank.plan_weights(_all(bench, quantizer))
+    entries = bench.weights(_all(bench, quantizer), "fp")
     batches = _held_out(loaded, bench.calibration)
     states = [first_block_input(loaded.model, loaded.family, {k: v for k, v in b.items() if k != "labels"}) for b in batches]
     before = _answers_from(loaded, 0, states, batches)
@@ -100,7 +105,7 @@ def _measure_damage(bench: Workbench, quantizer: Quantizer, unit: str) -> dict[s
                 after = _answers_from(loaded, index, states, batches)
             rows["damage"].append((_losses(after, batches) - _losses(before, batches)).tolist())
             rows["divergence"].append(_divergences(before, after, batches).tolist())
-        states = [BlockInput(run_block(block, given), given.context) for given in states]
+        states = [BlockInput(run_block(block, given), given.context, given.device) for given in states]
     return rows
 
 
@@ -119,7 +124,7 @@ def _answers_from(loaded: LoadedModel, index: int, states: Sequence[BlockInput],
     for given, batch in zip(states, batches, strict=True):
         state = given.state
         for block in loaded.blocks[index:]:
-            state = run_block(block, BlockInput(state, given.context))
+            state = run_block(block, BlockInput(state, given.context, given.device))
         answered = state[:, :-1][batch["labels"][:, 1:] != IGNORED]
         found.append(loaded.model.get_output_embeddings()(norm(answered)).float().log_softmax(dim=-1))
     return found

@@ -16,6 +16,7 @@ from harness.model_source import ModelSource, find_model
 from harness.packed_model import load_packed, read_manifest
 from harness.prepared import Prepared
 from harness.processors import load_processor
+from harness.streamed_model import load_streamed
 from luq.blocks import BlockWeights
 from luq.families import Family, decoder_blocks, find_family
 from luq.packed_linear import packed_weights
@@ -24,7 +25,7 @@ from luq.packed_linear import packed_weights
 @dataclass(frozen=True)
 class LoadedModel:
     """A base model in full precision, its processor, its family, the digest of its weights and processor, and the questions that are
-    prepared for it."""
+    prepared for it. streamed: its decoder blocks stay in their files."""
 
     name: str
     model: Any
@@ -32,6 +33,7 @@ class LoadedModel:
     family: Family
     digest: str
     dtype: str
+    streamed: bool = False
     prepared: Prepared = field(default_factory=Prepared, compare=False, repr=False)
 
     @property
@@ -45,11 +47,13 @@ class LoadedModel:
 
     @property
     def device(self) -> torch.device:
-        return torch.device(next(self.model.parameters()).device)
+        return torch.device(self.model.get_input_embeddings().weight.device)
 
 
 @functools.lru_cache(maxsize=1)
-def load_model(name: str, path: str, dtype: str, device: str, revision: str | None = None) -> LoadedModel:
+def load_model(
+    name: str, path: str, dtype: str, device: str, revision: str | None = None, *, streamed: bool = False
+) -> LoadedModel:  # fmt: skip
     """Load what `find_model` finds. Weights with a hash file beside them are verified first.
 
     Raises ConfigError that names the folder, the tensor or the device, and QuantizationError for an unknown architecture.
@@ -60,14 +64,19 @@ def load_model(name: str, path: str, dtype: str, device: str, revision: str | No
     try:
         config = _config(source)
         pictures = config.get_text_config() is not config
-        model = _model(source, config, dtype, pictures=pictures)
+        if streamed:
+            model = load_streamed(source, config, dtype, torch.device(_device(device)), _kind(pictures=pictures))
+        else:
+            model = _model(source, config, dtype, pictures=pictures)
         processor = load_processor(source.folder, config.model_type, pictures=pictures, gguf=source.gguf)
     except (OSError, ValueError) as error:
         raise ConfigError(
             f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
         ) from error
-    model.eval().requires_grad_(False).to(_device(device))
-    return LoadedModel(name, model, processor, find_family(model), source.identity, dtype)
+    model.eval().requires_grad_(False)
+    if not streamed:
+        model.to(_device(device))
+    return LoadedModel(name, model, processor, find_family(model), source.identity, dtype, streamed)
 
 
 def _config(source: ModelSource) -> Any:
@@ -75,10 +84,14 @@ def _config(source: ModelSource) -> Any:
     return AutoConfig.from_pretrained(source.folder, trust_remote_code=False, **files)
 
 
+def _kind(*, pictures: bool) -> Any:
+    return AutoModelForImageTextToText if pictures else AutoModelForCausalLM
+
+
 def _model(source: ModelSource, config: Any, dtype: str, *, pictures: bool) -> Any:
-    kind = AutoModelForImageTextToText if pictures else AutoModelForCausalLM
+    kind = _kind(pictures=pictures)
     if read_manifest(source.folder):
-        return load_packed(source.folder, dtype, lambda: kind.from_config(config, dtype=getattr(torch, dtype)))  # type: ignore[no-untyped-call]
+        return load_packed(source.folder, dtype, lambda: kind.from_config(config, dtype=getattr(torch, dtype)))
     files = {} if source.gguf is None else {"gguf_file": source.gguf}
     model = kind.from_pretrained(source.folder, dtype=getattr(torch, dtype), trust_remote_code=False, **files)
     if source.gguf is not None:

@@ -24,19 +24,24 @@ UNITS = ("block", "linear")
 INITS = ("k-means++", "random")
 PLACES = ("output", "input_norm", "output_norm")
 TOKENS = ("all", "image", "text")
+MEMORIES = ("full", "streamed")
 DTYPES = ("float32", "bfloat16", "float16")
 
 
 @dataclass
 class ModelConfig:
     """name: in tables. path: a folder, a GGUF file or the name of a model on the hub (revision: a branch, tag or commit); "mini" is the
-    embedded model, "smollm2" that of an installed package. calibration_*: what `calibration` takes unless told otherwise."""
+    embedded model, "smollm2" that of an installed package. memory: full (the whole model on the device) or streamed (its decoder blocks
+    stay in their files and visit the device one at a time; variants run on their packed weights). features_gib: disk for vision features
+    that do not fit into memory. calibration_*: what `calibration` takes unless told otherwise."""
 
     name: str = MISSING
     path: str = MISSING
     revision: str | None = None
     dtype: str = "float32"
     device: str = "auto"
+    memory: str = "full"
+    features_gib: float = 0.0
     calibration_alpha: float = 0.5
     calibration_text: str = "mini"
     calibration_image_text: str | None = "mini"
@@ -180,6 +185,8 @@ def check(config: Config) -> None:
     if config.stage == "search":
         _check_search(config.search)
     _check_method(config.method)
+    _require(config.model.memory in MEMORIES, f"model.memory is {config.model.memory!r}; choose one of {', '.join(MEMORIES)}")
+    _require(config.model.features_gib >= 0, f"model.features_gib is {config.model.features_gib}; it is a size in GiB, 0 or more")
     _require(config.model.dtype in DTYPES, f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}")
     _require(0 <= config.max_error_share < 1, f"max_error_share is {config.max_error_share}; it is a share of questions, 0 to below 1")
     _require(bool(config.suite.tasks), "suite.tasks is empty; name at least one task")

@@ -140,7 +140,7 @@ class _Judge:
         if (k, count) not in self.results:
             variant, loaded = _at(self.job, self.bench, k), self.bench.loaded
             self.display.start_cell(f"k={k} on {self.suite.title}, {count} questions", count)
-            with applied(loaded.model, loaded.family, variant.weights):
+            with applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed):
                 _, self.results[k, count] = evaluate_suite(
                     self.bench.store, self.lm, self.suite, variant=variant.digest, limit=count,
                     max_error_share=self.job.config.max_error_share,

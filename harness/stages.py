@@ -63,6 +63,7 @@ def each_k(job: Job, blocks: int) -> list[Job]:
 def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     config = job.config
     store = Store(Path(config.store))
+    loaded.prepared.features.attach(store, f"{loaded.digest}-{loaded.dtype}", int(config.model.features_gib * 2**30))
     suites = open_suites(config, loaded, store)
     lm = LuqModel(loaded=loaded, batch_size=config.suite.batch_size or config.batch_size)
     lm.on_progress = display.answered
@@ -87,7 +88,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             display.finish_cell(_label(config, suites[name]), f"FAILED: {error}")
         return len(todo)
     failed = 0
-    with applied(loaded.model, loaded.family, variant.weights):
+    with applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed):
         for name in todo:
             suite = suites[name]
             display.start_cell(_label(config, suite), suite.whole_groups(config.limit))
@@ -125,7 +126,7 @@ def export(job: Job, display: Display) -> int:
 
 def open_model(config: Config) -> LoadedModel:
     model = config.model
-    return load_model(model.name, model.path, model.dtype, model.device, model.revision)
+    return load_model(model.name, model.path, model.dtype, model.device, model.revision, streamed=model.memory == "streamed")
 
 
 def open_variant(config: Config) -> tuple[LoadedModel, Variant]:

@@ -86,6 +86,14 @@ class Store:
         with explained(self.root), complete_or_absent(self.path(kind, key), partial):
             yield partial
 
+    def discard(self, kind: str, key: str) -> None:
+        """Remove an entry that nobody needs any more; it is whole or gone at any moment."""
+        with explained(self.root):
+            away = self.root / "partial" / f"{kind}-{key}-{secrets.token_hex(4)}"
+            away.parent.mkdir(exist_ok=True)
+            self.path(kind, key).rename(away)
+            shutil.rmtree(away)
+
     def set_aside(self, kind: str, key: str, reason: str) -> None:
         """Move a damaged entry out of the way, to be rebuilt; it stays in corrupt/ for whoever wants to know."""
         with explained(self.root):

@@ -35,6 +35,9 @@ class StoredBank:
             parts["behind"] = [describe_quantizer(q) if q is not None else None for q in prefix]
         return digest.of_value(parts)
 
+    def has(self, block: int, quantizer: Quantizer) -> bool:
+        return self.store.has("bank", self.key(block, quantizer))
+
     def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None:
         return self._load(self.key(block, quantizer))
 

@@ -20,10 +20,11 @@ from harness.models import LoadedModel
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
 from harness.store import Store
 from harness.stored_bank import StoredBank, load_stats, save_stats, sum_stats
+from harness.stored_states import StoredStates
 from luq.allocation.orders import block_order
 from luq.allocation.select import ranked_prefix
-from luq.bank import Bank
-from luq.blocks import BlockWeights
+from luq.bank import Bank, quantize_block
+from luq.blocks import BlockWeights, needs_calibration
 from luq.calibration.capture import BlockCapture, capture_blocks
 from luq.quantizers import build_quantizer
 from luq.sequence import grafted_weights, sequential_weights
@@ -62,6 +63,14 @@ class Workbench:
         self._parts = parts(calibration)
         self.entries = StoredBank(store, self.origin)
         self.bank = Bank(loaded.blocks, loaded.family, self.stats, self.entries, self.captures)
+
+    def each_stats(self) -> Iterator[tuple[int, Mapping[str, LayerStats]]]:
+        """(block, its statistics), block by block. A streamed model's are not kept: they fill a disk many times the model's size."""
+        if self.loaded.streamed:
+            yield from ((capture.index, capture.stats[0]) for capture in self.captures())
+            self.finish_pass()
+        else:
+            yield from ((block, self.stats(block)) for block in range(len(self.loaded.blocks)))
 
     def stats(self, block: int) -> Mapping[str, LayerStats]:
         """From full-precision inputs. The parts that are missing in the store, of any block, are captured first."""
@@ -121,11 +130,38 @@ class Workbench:
     def data(self) -> CalibrationData:
         return self._collect()
 
-    def captures(self) -> Iterator[BlockCapture]:
-        """One pass over `data`; statistics that are missing in the store are stored on the way."""
-        for capture in capture_blocks(self.loaded.model, self.loaded.family, list(self.data.parts.values())):
+    def captures(self, first: int = 0) -> Iterator[BlockCapture]:
+        """One pass over `data`, from block `first` on; statistics that are missing in the store are stored on the way. A streamed model's
+        residual streams rest in the CPU's memory and, from block to block, in the store: a pass that was killed goes on where it was."""
+        model, family = self.loaded.model, self.loaded.family
+        if self.loaded.streamed:
+            yield from capture_blocks(model, family, [self.data.sequences], storage=self._states(), first=first, host=True)
+            return
+        for capture in capture_blocks(model, family, list(self.data.parts.values()), first=first):
             self._keep_stats(self._parts, capture)
             yield capture
+
+    def finish_pass(self) -> None:
+        """Everything that a pass was for is kept: its residual streams may go."""
+        if self.loaded.streamed:
+            self._states().discard()
+
+    def _states(self) -> StoredStates:
+        return StoredStates(self.store, self.origin, len(self.loaded.blocks))
+
+    def _fill(self, quantizers: Iterable[Quantizer]) -> None:
+        """A streamed model's entries of every block for all of these quantizers, in one pass: every k and order is made of them."""
+        wanted = [q for q in dict.fromkeys(quantizers) if needs_calibration(q) and not isinstance(q, External)]
+        missing = [(i, q) for i in range(len(self.loaded.blocks)) for q in wanted if not self.entries.has(i, q)]
+        if not missing:
+            return
+        for capture in self.captures(first=missing[0][0]):
+            for quantizer in (q for i, q in missing if i == capture.index):
+                block, label = self.loaded.blocks[capture.index], f"block {capture.index}"
+                made = quantize_block(block, self.loaded.family, quantizer, capture.stats[0], label, capture.inputs)
+                self.entries.save(capture.index, quantizer, made)
+            del capture  # its Hessians make room for the next block's
+        self.finish_pass()
 
     def variant(self, method: MethodConfig) -> Variant:
         """Quantize what is missing and put the plan's blocks together. Raises ConfigError for a method or k that cannot be."""
@@ -143,6 +179,8 @@ class Workbench:
         if method.k > 0 and not method.low:
             raise ConfigError(f"method.k is {method.k}, but {method.name} has no low method; set method.low or method.k=0")
         low, high = build(method.low, "method.low"), build(method.high, "method.high")
+        if self.loaded.streamed and method.inputs == "fp":
+            self._fill(quantizer for quantizer in (low, high) if quantizer is not None)
         order = tuple(range(count))
         if 0 < method.k < count:
             order = block_order(method.order, count, measures(self, low), seed=method.order_seed)
@@ -153,6 +191,8 @@ class Workbench:
     def weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
         """The plan's blocks, each calibrated on the inputs that `inputs` names (see schema.INPUTS)."""
         if inputs == "fp":
+            if self.loaded.streamed:
+                self._fill(plan.methods.values())
             return self.bank.plan_weights(plan)
         make = grafted_weights if inputs == "graft" else sequential_weights
         return make(self.loaded.model, self.loaded.family, plan, lambda: self.data.sequences, self.entries)

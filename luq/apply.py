@@ -10,12 +10,38 @@ from torch import Tensor, nn
 
 from luq.blocks import BlockWeights
 from luq.families import Family, block_linears, decoder_blocks
+from luq.packed_linear import pack_model
 from luq.types import QuantizationError
 
 
 @contextmanager
-def applied(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]) -> Iterator[None]:
-    """Inside the context the model computes with the dequantized weights, in its own dtype; afterwards it is bit for bit what it was."""
+def applied(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights], *, packed: bool = False) -> Iterator[None]:
+    """Inside the context the model computes with the dequantized weights, in its own dtype; afterwards it is bit for bit what it was.
+
+    packed: its linears live on their packed weights meanwhile and dequantize them for each call: the same values, in a fraction of the
+    memory, for more time.
+    """
+    with _packed(model, family, weights) if packed else _dense(model, family, weights):
+        yield
+
+
+@contextmanager
+def _packed(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]) -> Iterator[None]:
+    blocks = decoder_blocks(model, family)
+    linears = {(index, name): linear for index in weights for name, linear in block_linears(blocks[index], family).items()}
+    changed = {index: BlockWeights({}, entry.changed) for index, entry in weights.items()}
+    device = model.get_input_embeddings().weight.device  # type: ignore[operator]
+    with _dense(model, family, changed):
+        try:
+            pack_model(model, family, {index: BlockWeights(entry.linears) for index, entry in weights.items()}, device)
+            yield
+        finally:
+            for (index, name), linear in linears.items():
+                blocks[index].set_submodule(name, linear)
+
+
+@contextmanager
+def _dense(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]) -> Iterator[None]:
     originals: list[tuple[Tensor, Tensor]] = []
 
     def put(parameter: Tensor, value: Tensor, label: str) -> None:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Protocol
 
+import torch
 from torch import nn
 
 from luq.blocks import BlockInput, BlockWeights, needs_inputs
 from luq.calibration.capture import BlockCapture
 from luq.families import Family, block_linears
+from luq.streaming import visiting
 from luq.types import LayerStats, Plan, QuantizationError, QuantizedWeight, Quantizer
 
 StatsSource = Callable[[int], Mapping[str, LayerStats]]
@@ -27,7 +29,25 @@ def quantize_block(
     block: nn.Module, family: Family, quantizer: Quantizer, stats: Mapping[str, LayerStats], label: str, inputs: Sequence[BlockInput] = ()
 ) -> BlockWeights:
     """Every linear of one block, from its statistics or, for methods that need them, its inputs. Raises QuantizationError that names the
-    linear."""
+    linear.
+
+    The work is done where the statistics or the inputs are; a block that lives elsewhere comes there for it."""
+    with visiting(block, _place(block, stats, inputs)):
+        return _quantized(block, family, quantizer, stats, label, inputs)
+
+
+def _place(block: nn.Module, stats: Mapping[str, LayerStats], inputs: Sequence[BlockInput]) -> torch.device:
+    home = next(block.parameters()).device
+    if home.type != "cpu":
+        return home
+    if inputs:
+        return inputs[0].device or inputs[0].state.device
+    return next((layer.hessian.device for layer in stats.values()), home)
+
+
+def _quantized(
+    block: nn.Module, family: Family, quantizer: Quantizer, stats: Mapping[str, LayerStats], label: str, inputs: Sequence[BlockInput]
+) -> BlockWeights:
     if needs_inputs(quantizer):
         try:
             found: BlockWeights = quantizer.quantize_block(block, family, inputs)  # type: ignore[attr-defined]

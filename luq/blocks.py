@@ -18,10 +18,12 @@ BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class BlockInput:
-    """One calibration sequence in front of a block. state: (1, tokens, hidden) residual stream; context: the block's other arguments."""
+    """One calibration sequence in front of a block. state: (1, tokens, hidden) residual stream; context: the block's other arguments.
+    device: where the block works on it, None where the state already is; its output rests where the state does."""
 
     state: Tensor
     context: Mapping[str, Any] = field(default_factory=dict)
+    device: torch.device | None = None
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,9 @@ def needs_calibration(quantizer: Quantizer | BlockQuantizer) -> bool:
 
 def run_block(block: nn.Module, given: BlockInput) -> Tensor:
     """The residual stream behind the block: (1, tokens, hidden)."""
-    result = block(given.state, **given.context)
+    result = block(given.state if given.device is None else given.state.to(given.device), **given.context)
     output: Tensor = result[0] if isinstance(result, tuple) else result
-    return output
+    return output.to(given.state.device)
 
 
 def batched(inputs: Sequence[BlockInput], tokens: int = BATCH_TOKENS) -> list[BlockInput]:
@@ -70,7 +72,7 @@ def batched(inputs: Sequence[BlockInput], tokens: int = BATCH_TOKENS) -> list[Bl
             batches.append([given])
         else:
             batch.append(given)
-    return [BlockInput(torch.cat([given.state for given in batch]), batch[0].context) for batch in batches]
+    return [BlockInput(torch.cat([given.state for given in batch]), batch[0].context, batch[0].device) for batch in batches]
 
 
 def _alike(first: BlockInput, second: BlockInput) -> bool:

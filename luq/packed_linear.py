@@ -37,8 +37,10 @@ class PackedLinear(nn.Module):
         return f"in_features={self.in_features}, out_features={self.out_features}, format={self.packed.format}"
 
 
-def pack_model(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]) -> None:
-    """Replace the linears of these blocks by `PackedLinear`s for good. Raises QuantizationError for a shape that does not fit."""
+def pack_model(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights], device: torch.device | None = None) -> None:
+    """Replace the linears of these blocks by `PackedLinear`s for good; device: where the packed weights go.
+
+    Raises QuantizationError for a shape that does not fit."""
     blocks = decoder_blocks(model, family)
     for index, entry in weights.items():
         for name, packed in entry.linears.items():
@@ -47,7 +49,7 @@ def pack_model(model: nn.Module, family: Family, weights: Mapping[int, BlockWeig
                 raise QuantizationError(
                     f"block {index} {name}: packed are {packed.shape}, the model has {(linear.out_features, linear.in_features)}"
                 )
-            blocks[index].set_submodule(name, PackedLinear(packed, linear.bias))
+            blocks[index].set_submodule(name, PackedLinear(packed if device is None else on_device(packed, device), linear.bias))
 
 
 def packed_weights(model: nn.Module, family: Family) -> dict[int, BlockWeights]:

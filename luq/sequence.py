@@ -75,7 +75,7 @@ def _quantize_missing(
             states = [run_block(block, given) for given in inputs]
         if not all(bool(torch.isfinite(state).all()) for state in states):
             raise QuantizationError(f"block {index} gives NaN or infinite activations once it is quantized")
-        inputs = [BlockInput(state, given.context) for state, given in zip(states, inputs, strict=True)]
+        inputs = [BlockInput(state, given.context, given.device) for state, given in zip(states, inputs, strict=True)]
     return found
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from luq.types import LayerStats, QuantizationError
 
@@ -13,9 +13,9 @@ from luq.types import LayerStats, QuantizationError
 class HessianSum:
     """Accumulates Σ x xᵀ in float32. Padding must not reach it: feed real tokens only."""
 
-    def __init__(self, linear: nn.Linear):
-        size = linear.in_features
-        self.total = torch.zeros(size, size, dtype=torch.float32, device=linear.weight.device)
+    def __init__(self, size: int, device: torch.device):
+        """size: of the inputs, which come on `device`."""
+        self.total = torch.zeros(size, size, dtype=torch.float32, device=device)
         self.tokens = 0
 
     def add(self, inputs: Tensor) -> None:

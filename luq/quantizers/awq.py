@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -19,6 +20,7 @@ from luq.types import LayerStats, QuantizationError, QuantizedWeight
 SCALE_STEPS = CLIP_STEPS = 20
 SMALLEST_CLIP = 0.5  # the search ends before half of the largest magnitude
 CLIP_TOKENS = 512
+TOKENS = 65536  # 128 sequences of 512, as the published code takes
 SMALLEST_STEP = 1e-5
 SMALLEST_SCALE = 1e-4
 
@@ -58,7 +60,7 @@ class AWQ:
                 require_matrix(linear.weight, self.method)
             except QuantizationError as error:
                 raise QuantizationError(f"{name}: {error}") from error
-        inputs = batched(inputs)
+        inputs = batched(_enough(inputs))
         working = self.transformed(block, family, inputs)
         before, after = dict(block.named_parameters()), dict(working.named_parameters())
         linears: dict[str, QuantizedWeight] = {}
@@ -185,6 +187,12 @@ def _linear(block: nn.Module, name: str) -> nn.Linear:
     linear = block.get_submodule(name)
     assert isinstance(linear, nn.Linear), name
     return linear
+
+
+def _enough(inputs: Sequence[BlockInput]) -> list[BlockInput]:
+    """The first sequences with TOKENS tokens: a linear's inputs and outputs are all held in memory at once."""
+    counts = itertools.accumulate(given.state.shape[1] for given in inputs)
+    return [given for given, count in zip(inputs, counts, strict=True) if count - given.state.shape[1] < TOKENS]
 
 
 Call = tuple[tuple[Any, ...], dict[str, Any]]

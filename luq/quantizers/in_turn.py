@@ -23,7 +23,7 @@ def quantize_in_turn(quantizer: Quantizer, block: nn.Module, family: Family, inp
     linears = block_linears(working, family)
     weights: dict[str, QuantizedWeight] = {}
     for group in family.shared_inputs:
-        total = HessianSum(linears[group[0]])
+        total = HessianSum(linears[group[0]].in_features, linears[group[0]].weight.device)
         watch_inputs(working, inputs, {linears[group[0]]: _adding_to(total)})
         stats = total.stats(group[0])
         for name in group:
