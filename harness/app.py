@@ -136,6 +136,10 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
     overrides = list(context.overrides.task)
     try:
         config = _composed(overrides)
+        if config.stage == "plan":
+            if not several or context.job.num == 0:
+                _plan(_all_jobs(context) if several else [overrides], display)
+            return
         _log_to(Path(config.store))
         outcome.last = config
         if config.stage == "report":
@@ -146,6 +150,15 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         outcome.failed_cells += stage(_job(config, overrides), display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
+
+
+def _plan(jobs: Sequence[Sequence[str]], display: Display) -> None:
+    from harness.plan import plan
+
+    for found in plan([_job(_composed(overrides), overrides) for overrides in jobs]):
+        display.table(found.head, found.rows)
+        for line in found.lines:
+            display.say(line)
 
 
 def _composed(overrides: Sequence[str]) -> Config:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
@@ -65,6 +67,17 @@ class Display(AbstractContextManager["Display"]):
             self._progress.advance(self._cells)
         else:
             self.say(f"{label}: {outcome}")
+
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Plain text in columns, numbers behind the first."""
+        if self.quiet:
+            return
+        table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
+        for number, heading in enumerate(head):
+            table.add_column(heading.replace(" ", "\n"), justify="right" if number else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(escape, row))
+        self.console.print(table)
 
     def leaderboard(self, board: Leaderboard) -> None:
         """The table of scores, in as many parts as the terminal's width asks for, so that no column is cut."""

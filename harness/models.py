@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import torch
+from accelerate import init_empty_weights
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
 from harness import processes
+from harness.architectures import ARCHITECTURES
 from harness.errors import ConfigError
-from harness.model_source import ModelSource, find_model
+from harness.model_source import PACKAGES, ModelSource, find_model
 from harness.packed_model import load_packed, read_manifest
 from harness.prepared import Prepared
-from harness.processors import load_processor
+from harness.processors import load_processor, write_processor
 from harness.streamed_model import load_streamed
 from luq.blocks import BlockWeights
 from luq.families import Family, decoder_blocks, find_family
@@ -82,6 +85,34 @@ def load_model(
 def _config(source: ModelSource) -> Any:
     files = {} if source.gguf is None else {"gguf_file": source.gguf}
     return AutoConfig.from_pretrained(source.folder, trust_remote_code=False, **files)
+
+
+def empty_model(path: str, revision: str | None = None) -> Any:
+    """The model of a configuration, without weights: its parameters have shapes and take no memory. For a name on the hub only config.json
+    is fetched; where it cannot be, the sizes in ARCHITECTURES serve. Raises ConfigError."""
+    transformers_logging.set_verbosity_error()
+    if path in PACKAGES or path == "mini" or Path(path).exists():
+        config = _config(find_model(path, revision))
+    else:
+        try:
+            config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
+        except (OSError, ValueError) as error:
+            if path not in ARCHITECTURES:
+                raise ConfigError(f"cannot read the configuration of model.path={path}: {' '.join(str(error).split())}") from error
+            sizes = dict(ARCHITECTURES[path])
+            config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+    with init_empty_weights(include_buffers=False):
+        return _kind(pictures=config.get_text_config() is not config).from_config(config)
+
+
+def write_synthetic(folder: Path, path: str, dtype: str, blocks: int) -> None:
+    """A checkpoint with random weights that has the real dimensions of a model in ARCHITECTURES but few blocks, and a small tokenizer."""
+    sizes = dict(ARCHITECTURES[path])
+    sizes["text_config"] = {**sizes["text_config"], "num_hidden_layers": blocks}
+    config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+    model = _kind(pictures=True).from_config(config, dtype=getattr(torch, dtype))
+    model.save_pretrained(folder)
+    write_processor(folder, config.model_type)
 
 
 def _kind(*, pictures: bool) -> Any:

@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from transformers import AutoProcessor, AutoTokenizer, Qwen2_5_VLProcessor
+from transformers.models.qwen2_vl.image_processing_pil_qwen2_vl import Qwen2VLImageProcessorPil
 
 from harness.errors import ConfigError
+from harness.model_source import EMBEDDED
 
 
 class QwenProcessor(Qwen2_5_VLProcessor):
@@ -43,3 +45,12 @@ def load_processor(where: Path, model_type: str, *, pictures: bool, gguf: str | 
         return TextProcessor(AutoTokenizer.from_pretrained(where, trust_remote_code=False, **files))
     known = QwenProcessor if model_type == "qwen2_5_vl" else AutoProcessor
     return known.from_pretrained(where, trust_remote_code=False, backend="pil")
+
+
+def write_processor(folder: Path, model_type: str) -> None:
+    """A processor for models with random weights: the embedded model's tokenizer beside the picture part of the family."""
+    tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
+    if model_type == "qwen2_5_vl":
+        QwenProcessor(Qwen2VLImageProcessorPil(), tokenizer, chat_template=tokenizer.chat_template).save_pretrained(folder)
+    else:
+        AutoProcessor.from_pretrained(EMBEDDED, backend="pil").save_pretrained(folder)

@@ -10,7 +10,7 @@ from omegaconf import MISSING
 from harness.errors import ConfigError
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "report")
+STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "report")
 FORMATS = ("packed",)
 INPUTS = {
     "fp": "inputs from the full-precision model: a block's entry serves every plan",
@@ -33,7 +33,8 @@ class ModelConfig:
     """name: in tables. path: a folder, a GGUF file or the name of a model on the hub (revision: a branch, tag or commit); "mini" is the
     embedded model, "smollm2" that of an installed package. memory: full (the whole model on the device) or streamed (its decoder blocks
     stay in their files and visit the device one at a time; variants run on their packed weights). features_gib: disk for vision features
-    that do not fit into memory. calibration_*: what `calibration` takes unless told otherwise."""
+    that do not fit into memory. batch_size, calibration_*: what `batch_size` and `calibration` are unless told
+    otherwise."""
 
     name: str = MISSING
     path: str = MISSING
@@ -42,6 +43,7 @@ class ModelConfig:
     device: str = "auto"
     memory: str = "full"
     features_gib: float = 0.0
+    batch_size: int = 64
     calibration_alpha: float = 0.5
     calibration_text: str = "mini"
     calibration_image_text: str | None = "mini"
@@ -116,6 +118,14 @@ class SearchConfig:
 
 
 @dataclass
+class PlanConfig:
+    """The throughput that stage=plan reckons with: questions answered a second, and arithmetic on the calibration data."""
+
+    questions_per_second: float = 5.0
+    teraflops: float = 50.0
+
+
+@dataclass
 class WorkersConfig:
     """folder: of the environments that `make workers` builds. timeout: seconds after which a worker is stopped."""
 
@@ -140,7 +150,8 @@ class SuiteConfig:
 @dataclass
 class Config:
     """stage: evaluate (ask the suites, then report), entropy (of every block), stability (of the blocks' ranking over K), orders (their
-    scores against measured damage), search (for k), export (write the variant as a model folder, in `format`, to `out`) or report.
+    scores against measured damage), search (for k), export (write the variant as a model folder, in `format`, to `out`),
+    plan (say what all of it would store, need and cost, and do nothing) or report.
     store: folder of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further
     overrides of one job, as sweeps use them."""
 
@@ -150,6 +161,7 @@ class Config:
     entropy: EntropyConfig = field(default_factory=EntropyConfig)
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
+    plan: PlanConfig = field(default_factory=PlanConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     stage: str = "evaluate"
     store: str = "runs"
@@ -169,6 +181,8 @@ def check(config: Config) -> None:
         config.limit is None or config.limit > 0, f"limit is {config.limit}; give a number of questions above 0, or limit=null for all"
     )
     _require(config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}")
+    speeds = (config.plan.questions_per_second, config.plan.teraflops)
+    _require(min(speeds) > 0, f"plan.questions_per_second and plan.teraflops are {speeds}; both must be above 0")
     _require(config.workers.timeout > 0, f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0")
     _require(config.suite.window > 1, f"suite.window is {config.suite.window}; a window of text has at least 2 tokens")
     sizes = (config.batch_size, config.suite.batch_size)
