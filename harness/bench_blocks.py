@@ -131,11 +131,11 @@ def _answer(loaded: LoadedModel, weights: dict[int, BlockWeights]) -> None:
 def told(name: str, found: Measured, blocks: int, path: str) -> list[str]:
     """What was measured, and what follows for the whole model."""
     sizes = sizes_of(path, None)
-    places = [("host", lambda peak: peak.host)] + ([("device", lambda peak: peak.device)] if torch.cuda.is_available() else [])
+    places = ("host", "device") if torch.cuda.is_available() else ("host",)
     lines = [f"{name}: {blocks} of {sizes.blocks} blocks, {found.tokens:,} calibration tokens, {torch.get_num_threads()} threads"]
 
     def peaks(peak: Peak) -> str:
-        return ", ".join(f"{place} {bytes_text(read(peak))}" for place, read in places)
+        return ", ".join(f"{place} {bytes_text(getattr(peak, place))}" for place in places)
 
     lines.append(f"  program alone: host {bytes_text(found.program)}")
     lines.append(f"  opening the checkpoint: {peaks(found.loading)}, {found.loading.seconds:.1f} s")

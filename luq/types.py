@@ -101,6 +101,7 @@ class Quantizer(Protocol):
     needs_stats: ClassVar[bool]
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> QuantizedWeight: ...
+    def __hash__(self) -> int: ...
 
 
 def on_device(weight: QuantizedWeight, device: torch.device) -> QuantizedWeight:
