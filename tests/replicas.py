@@ -104,5 +104,5 @@ def qwen2_text(folder: Path, **text) -> Path:
 
 def _saved(kind, config, folder: Path, dtype: torch.dtype) -> Path:
     torch.manual_seed(0)
-    kind(config).to(dtype).save_pretrained(folder)
+    kind(config).to(dtype).save_pretrained(folder, max_shard_size="200KB")  # several files and an index, as large models have
     return folder

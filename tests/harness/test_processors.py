@@ -113,7 +113,8 @@ def test_the_content_of_a_folder_names_the_model(tmp_path):
     folder = replicas.qwen2_text(tmp_path / "model")
     first = find_model(str(folder)).identity
     assert find_model(str(folder)).identity == first
-    data = bytearray((folder / "model.safetensors").read_bytes())
+    shard = sorted(folder.glob("*.safetensors"))[-1]
+    data = bytearray(shard.read_bytes())
     data[-2] ^= 1
-    (folder / "model.safetensors").write_bytes(data)
+    shard.write_bytes(data)
     assert find_model(str(folder)).identity != first
