@@ -107,9 +107,8 @@ def _task(config: dict[str, Any], manager: TaskManager) -> Any:
 
 def _describe(name: str, task: Any, data: LocalData | None) -> Suite:
     meta = dict(task.config.metadata or {})
-    missing = {"answers", "metrics", "title"} - set(meta)
-    if missing or not {"cluster", "cluster_picture"} & set(meta):
-        missing |= set() if {"cluster", "cluster_picture"} & set(meta) else {"cluster"}
+    needed = {"answers", "metrics", "title"} | (set() if "cluster_picture" in meta else {"cluster"})
+    if missing := needed - set(meta):
         raise ConfigError(f"task {name} lacks {', '.join(sorted(missing))} under `metadata` in its YAML; see tasks/mini for examples")
     docs = task.eval_docs_no_media
     clusters = _same_picture(task.eval_docs, meta["cluster_picture"]) if "cluster_picture" in meta else _clusters(name, docs, meta)

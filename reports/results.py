@@ -183,13 +183,14 @@ def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema |
 CSV_COLUMNS = (
     "model", "method", "low", "high", "k", "order", "inputs", "budget_bits", "alpha", "calibration_seed", "paper_bits", "stored_bits",
     "stored_bytes", "suite", "metric", "score", "ci_low", "ci_high", "n", "errors", "empty", "unparseable", "data_errors",
+    "batch_size",
 )  # fmt: skip
 
 
 def long_form(rows: Iterable[Row]) -> Iterator[dict[str, object]]:
     """One record a metric, in the columns of results.csv."""
     for row in rows:
-        shared = {**row.cell.model_dump(), **row.result.model_dump(include={"errors", "empty", "unparseable", "data_errors"})}
+        shared = {**row.cell.model_dump(), **row.result.model_dump(include={"errors", "empty", "unparseable", "data_errors", "batch_size"})}
         for metric in row.result.metrics:
             record = {**shared, **metric.model_dump()}
             yield {column: record[column] for column in CSV_COLUMNS}

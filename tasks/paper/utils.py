@@ -13,7 +13,7 @@ from tasks.mini.utils import mathvista_doc_to_visual, mmbench_circular_accuracy,
 
 __all__ = [
     "counted", "gqa_picture", "mathvista_doc_to_text", "mathvista_doc_to_visual", "mathvista_extract", "mathvista_results",
-    "mmbench_by_question", "mmbench_circular_accuracy", "mmbench_results", "pope_mean_f1", "pope_results",
+    "mmbench_by_question", "mmbench_circular_accuracy", "mmbench_results", "mme_by_pair", "pope_mean_f1", "pope_results",
 ]  # fmt: skip
 ROTATION = 1_000_000  # MMBench numbers the n-th rotation of question i as i + n * ROTATION
 GQA = ("lmms-lab-encoder/GQA", "testdev_balanced_images", "testdev")
@@ -23,6 +23,13 @@ def mmbench_by_question(rows: datasets.Dataset) -> datasets.Dataset:
     """The rotations of one question next to each other, so that a limit cuts none apart."""
     numbers = [int(number) for number in rows["index"]]
     return rows.select(sorted(range(len(rows)), key=lambda i: (numbers[i] % ROTATION, numbers[i])))
+
+
+def mme_by_pair(rows: datasets.Dataset) -> datasets.Dataset:
+    """Both questions about a picture next to each other, otherwise in the order of the data, so that a limit cuts no pair apart."""
+    names = list(rows["question_id"])
+    first = {name: i for i, name in reversed(list(enumerate(names)))}
+    return rows.select(sorted(range(len(names)), key=lambda i: (first[names[i]], i)))
 
 
 @functools.cache

@@ -169,3 +169,16 @@ def test_a_streamed_model_on_a_gpu_gives_the_whole_ones_logits_with_its_blocks_e
     with torch.inference_mode():
         assert torch.equal(whole.model(input_ids=ids).logits, streamed.model(input_ids=ids).logits)
     load_model.cache_clear()
+
+
+def test_a_streamed_models_export_is_the_whole_ones(tmp_path):
+    from harness.export import export_model
+
+    folder = replicas.llava(tmp_path / "model")
+    found = {}
+    for streamed in (False, True):
+        made = bench(folder, Store(tmp_path / f"store{streamed}"), streamed=streamed)
+        out = tmp_path / f"packed{streamed}"
+        export_model(out, made.loaded, made.variant(LUQ), "luq")
+        found[streamed] = (out / "tensors.safetensors").read_bytes()
+    assert found[True] == found[False]

@@ -26,6 +26,7 @@ SHIPPED = {
 }  # fmt: skip
 # What differs from lmms-eval's own files, and is said in ours.
 OVERRIDDEN = {
+    "paper_mme": {"process_docs"},
     "paper_mmbench": {"process_docs", "process_results", "metric_list", "max_new_tokens"},
     "paper_textvqa": {"metric_list", "max_new_tokens"},
     "paper_vqav2_testdev": {"metric_list", "test_split"},
@@ -155,6 +156,11 @@ def test_a_limit_cuts_no_rotation_of_mmbench_apart_although_they_lie_apart_in_th
     numbers = suite.task.eval_docs_no_media["index"]
     assert numbers[:4] == [0, 1_000_000, 2_000_000, 3_000_000]
     assert suite.whole_groups(2) == 4
+
+
+def test_mmes_pairs_are_brought_together_and_otherwise_left_in_order():
+    rows = datasets.Dataset.from_list([{"question_id": name, "n": n} for n, name in enumerate("abcab")])
+    assert utils.mme_by_pair(rows)["n"] == [0, 3, 1, 4, 2]
 
 
 def test_charts_are_clustered_by_picture(suites):
