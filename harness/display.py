@@ -83,7 +83,7 @@ class Display(AbstractContextManager["Display"]):
         """The table of scores, in as many parts as the terminal's width asks for, so that no column is cut."""
         if self.quiet:
             return
-        titles = ["mean", *(c.title for c in board.columns)]
+        titles = board.titles
         several = len({line.model for line in board.lines}) > 1
         names = [f"{line.model} {line.label}" if several else line.label for line in board.lines]
         width = max(map(len, names), default=0) + 2
@@ -93,7 +93,7 @@ class Display(AbstractContextManager["Display"]):
             for heading in (*(_COSTS if number == 0 else ()), *(titles[i].replace(" ", "\n") for i in part)):
                 table.add_column(heading, justify="right", no_wrap=True)
             for name, line in zip(names, board.lines, strict=True):
-                row = line.row(board.columns)
+                row = line.row(board)
                 costs = (f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes)) if number == 0 else ()
                 table.add_row(name, *costs, *(_cell(row[i]) for i in part))
             self.console.print(table)

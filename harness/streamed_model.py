@@ -38,6 +38,7 @@ def load_streamed(source: ModelSource, config: Any, dtype: str, device: torch.de
         blocks = decoder_blocks(model, family)
         places = _places(blocks)
         remove_hook_from_submodules(model)
+        del model.hf_device_map  # no part of the model is where it says any more
         if stray := [name for name, place in places.items() if not Path(place["safetensors_file"]).is_relative_to(source.folder)]:
             raise ConfigError(f"{source.folder}: {stray[0]} is stored in another form than the model uses; use model.memory=full")
     _map(model, places, getattr(torch, dtype))

@@ -73,9 +73,9 @@ class Line:
         """Of the text it was given."""
         return next((score for score in self.scores.values() if score.perplexity), None)
 
-    def row(self, columns: Sequence[Column]) -> list[Score | None]:
-        """The mean, then the score in each column."""
-        return [self.mean, *(self.scores.get(column) for column in columns)]
+    def row(self, board: Leaderboard) -> list[Score | None]:
+        """What stands below the leaderboard's titles."""
+        return [*([self.mean] if board.has_mean else []), *(self.scores.get(column) for column in board.columns)]
 
 
 @dataclass(frozen=True)
@@ -84,6 +84,15 @@ class Leaderboard:
     lines: list[Line]
     failures: list[Failure]
     problems: list[Problem]
+
+    @property
+    def has_mean(self) -> bool:
+        """Whether any variant has one; perplexities are not averaged."""
+        return any(line.mean is not None for line in self.lines)
+
+    @property
+    def titles(self) -> list[str]:
+        return [*(["mean"] if self.has_mean else []), *(column.title for column in self.columns)]
 
 
 def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[Problem]) -> Leaderboard:

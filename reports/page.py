@@ -21,13 +21,12 @@ def markdown(board: Leaderboard, found: Sequence[Study] = ()) -> str:
         "paper bits",
         "stored bits",
         "stored bytes",
-        "mean",
-        *(c.title for c in board.columns),
+        *board.titles,
         "errors / empty / unparseable / unreadable pictures",
     ]
     lines = ["# Leaderboard", "", "| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
     for line in board.lines:
-        texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board.columns)]
+        texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board)]
         counts = f"{line.errors} / {line.empty} / {line.unparseable} / {line.data_errors} of {line.questions}"
         name = f"{line.model} {line.label}"
         row = [name, f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), *texts, counts]
