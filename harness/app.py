@@ -45,6 +45,7 @@ class _Outcome:
     failed_cells: int = 0
     bad_configs: list[str] = field(default_factory=list)
     last: Config | None = None
+    sweep: str = ""
 
 
 def register_schema() -> None:
@@ -147,7 +148,9 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         stage = _stage(config.stage)
         if not several or context.job.num == 0:
             _announce(_all_jobs(context) if several else [overrides], display)
-        outcome.failed_cells += stage(_job(config, overrides), display)
+        job = _job(config, overrides)
+        outcome.sweep = job.sweep
+        outcome.failed_cells += stage(job, display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
 
@@ -178,7 +181,8 @@ def _job(config: Config, overrides: Sequence[str]) -> Job:
     single = [o for o in overrides if not o.startswith(("+sweep=", "cell="))] + _cell(overrides)
     if config.limit is not None and not any(o.startswith("limit=") for o in single):
         single.append(f"limit={config.limit}")
-    return Job(config, shlex.join(["python", "-m", "harness", *single]))
+    sweep = next((o.split("=", 1)[1] for o in overrides if o.startswith("+sweep=")), "")
+    return Job(config, shlex.join(["python", "-m", "harness", *single]), sweep)
 
 
 def _announce(jobs: Sequence[Sequence[str]], display: Display) -> None:
@@ -217,10 +221,14 @@ def _finish(display: Display, outcome: _Outcome) -> int:
 
         try:
             root = Path(outcome.last.store)
-            board = write_report(root)
+            board, found = write_report(root)
         except OSError as error:
             print(f"error: cannot write the report into {outcome.last.store}: {error}; free space and run stage=report", file=sys.stderr)
             return FAILED
+        if outcome.last.tracker.name != "none":
+            from harness.track import track_report
+
+            track_report(outcome.last, outcome.sweep, found)
         if outcome.last.stage in ("evaluate", "report"):
             display.leaderboard(board)
         display.say(f"Page: {root / 'report' / 'index.html'}   Table: {root / 'results.csv'}   Markdown: {root / 'leaderboard.md'}")

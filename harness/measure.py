@@ -13,6 +13,7 @@ from harness.display import Display
 from harness.errors import ConfigError
 from harness.stages import Job, open_workbench, quantizer_name
 from harness.store import Store
+from harness.track import measurement_table, tracked
 from harness.variant import Workbench, build
 from luq.allocation.orders import ORDERS, block_score, coinciding
 from luq.calibration.stability import seed_agreement
@@ -33,6 +34,8 @@ def measure(job: Job, display: Display) -> int:
         display.say(f"FAILED {config.stage}: {error}")
         return 1
     keep(bench.store, found)
+    with tracked(config, config.stage, f"{config.stage} of {config.model.name}", job.sweep) as tracker:
+        tracker.table(config.stage, *measurement_table(found))
     display.say(_title(found))
     display.finish_cell(config.stage, "done")
     return 0

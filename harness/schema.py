@@ -8,6 +8,7 @@ from typing import Any
 from omegaconf import MISSING
 
 from harness.errors import ConfigError
+from harness.trackers import known_trackers
 from luq.allocation.orders import ORDERS
 
 STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "report")
@@ -126,6 +127,14 @@ class PlanConfig:
 
 
 @dataclass
+class TrackerConfig:
+    """name: of a file in harness/trackers, or none. project: that runs are filed under."""
+
+    name: str = "none"
+    project: str = "luq-harness"
+
+
+@dataclass
 class WorkersConfig:
     """folder: of the environments that `make workers` builds. timeout: seconds after which a worker is stopped."""
 
@@ -163,6 +172,7 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
+    tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stage: str = "evaluate"
     store: str = "runs"
     limit: int | None = None
@@ -183,6 +193,8 @@ def check(config: Config) -> None:
     _require(config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}")
     speeds = (config.plan.questions_per_second, config.plan.teraflops)
     _require(min(speeds) > 0, f"plan.questions_per_second and plan.teraflops are {speeds}; both must be above 0")
+    trackers = known_trackers()
+    _require(config.tracker.name in trackers, f"tracker is {config.tracker.name!r}; choose one of {', '.join(trackers)}")
     _require(config.workers.timeout > 0, f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0")
     _require(config.suite.window > 1, f"suite.window is {config.suite.window}; a window of text has at least 2 tokens")
     sizes = (config.batch_size, config.suite.batch_size)

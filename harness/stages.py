@@ -20,22 +20,24 @@ from harness.perplexity import TextSuite, evaluate_text, load_text_suites
 from harness.processors import TextProcessor
 from harness.schema import Config, EntropyConfig, MethodConfig
 from harness.store import Store
+from harness.track import cell_scalars, layer_table, tracked
 from harness.variant import Variant, Workbench, build
 from luq.apply import applied
 from luq.blocks import needs_calibration
 from luq.types import QuantizationError
 from reports.leaderboard import bytes_text
-from reports.results import Cell, Failure, to_json
+from reports.results import Cell, Failure, SuiteResult, to_json
 
 CELL_FILE = "cell.json"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One composed configuration, and the command that makes it alone."""
+    """One composed configuration, and the command that makes it alone. sweep: the sweep that it is part of, or ""."""
 
     config: Config
     command: str
+    sweep: str = ""
 
 
 def evaluate(job: Job, display: Display) -> int:
@@ -56,7 +58,7 @@ def each_k(job: Job, blocks: int) -> list[Job]:
     for k in sorted({round(count) for count in counts}):
         config = replace(job.config, method=replace(job.config.method, k=k))
         words = [word for word in shlex.split(job.command) if not word.startswith("method.k=")]
-        jobs.append(Job(config, shlex.join([*words, f"method.k={k}"])))
+        jobs.append(Job(config, shlex.join([*words, f"method.k={k}"]), job.sweep))
     return jobs
 
 
@@ -88,12 +90,18 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             display.finish_cell(_label(config, suites[name]), f"FAILED: {error}")
         return len(todo)
     failed = 0
-    with applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed):
+    with (
+        tracked(config, "evaluate", _variant_name(config), job.sweep) as tracker,
+        applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed),
+    ):
         for name in todo:
             suite = suites[name]
             display.start_cell(_label(config, suite), suite.whole_groups(config.limit))
             try:
-                _fill(store, lm, job, suite, variant, keys[name])
+                cell, result = _fill(store, lm, job, suite, variant, keys[name])
+                tracker.scalars(cell_scalars(cell, result))
+                if name == todo[0]:
+                    tracker.table("blocks", *layer_table(cell))
                 display.finish_cell(_label(config, suite), "done")
             except (CellError, QuantizationError) as error:
                 failed += 1
@@ -154,11 +162,15 @@ def open_workbench(config: Config) -> Workbench:
 
 
 def _label(config: Config, suite: Suite | TextSuite) -> str:
+    return f"{_variant_name(config)} on {suite.title}"
+
+
+def _variant_name(config: Config) -> str:
     method = config.method
     unusual = [order_name(config) if method.k else "", method.inputs, f"alpha {config.calibration.alpha:g}"]
     parts = [method.name, f"k={method.k}" if method.k else "", f"{method.budget_bits:g} bits" if method.candidates else ""]
     parts += [word for word, usual in zip(unusual, ("entropy", "fp", "alpha 0.5"), strict=True) if word != usual]
-    return " ".join([*(part for part in parts if part), "on", suite.title])
+    return " ".join(part for part in parts if part)
 
 
 def cell_key(config: Config, loaded: LoadedModel, suite: Suite | TextSuite) -> str:
@@ -181,13 +193,15 @@ def _complete(store: Store, key: str) -> bool:
     return True
 
 
-def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, key: str) -> None:
+def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, key: str) -> tuple[Cell, SuiteResult]:
     config, began = job.config, time.monotonic()
     if isinstance(suite, TextSuite):
         with processes.first_alone():
-            result, _ = evaluate_text(store, lm.loaded, suite, variant=variant.digest, limit=config.limit, on_progress=lm.on_progress)
+            result, scores = evaluate_text(store, lm.loaded, suite, variant=variant.digest, limit=config.limit, on_progress=lm.on_progress)
     else:
-        result, _ = evaluate_suite(store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share)
+        result, scores = evaluate_suite(
+            store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share
+        )
     cell = Cell(
         model=config.model.name, method=config.method.name,
         low=quantizer_name(config.method.low),
@@ -201,6 +215,7 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, varian
     with store.creating("cells", key) as folder:
         (folder / CELL_FILE).write_text(to_json(cell))
     (store.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+    return cell, scores
 
 
 def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:

@@ -63,8 +63,8 @@ def page(board: Leaderboard, found: Sequence[Study] = ()) -> str:
     return environment.get_template("leaderboard.html").render(board=board, studies=found)
 
 
-def write_report(root: Path) -> Leaderboard:
-    """Write results.csv, leaderboard.md and report/index.html at the root of a store; returns the leaderboard."""
+def write_report(root: Path) -> tuple[Leaderboard, list[Study]]:
+    """Write results.csv, leaderboard.md and report/index.html at the root of a store; returns what they show."""
     rows, failures, problems = read_store(root)
     measured, unreadable = read_measurements(root)
     board = build(rows, failures, [*problems, *unreadable])
@@ -75,7 +75,7 @@ def write_report(root: Path) -> Leaderboard:
     _fresh(root / "report" / "index.html").write_text(page(board, found))
     for path in (root / "results.csv", root / "leaderboard.md", root / "report" / "index.html"):
         _fresh(path).replace(path)
-    return board
+    return board, found
 
 
 def _fresh(path: Path) -> Path:

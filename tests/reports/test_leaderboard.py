@@ -94,7 +94,7 @@ def test_a_result_with_nan_is_refused_and_named(tmp_path):
     add_cell(tmp_path)
     path = tmp_path / "results" / "rc1" / "result.json"
     path.write_text(path.read_text().replace('"score": 0.8', '"score": NaN'))
-    board = write_report(tmp_path)
+    board, _ = write_report(tmp_path)
     assert not board.lines
     assert "rc1" in board.problems[0].path
 
@@ -102,17 +102,17 @@ def test_a_result_with_nan_is_refused_and_named(tmp_path):
 def test_of_two_results_for_one_cell_the_one_with_more_questions_is_shown(tmp_path):
     add_cell(tmp_path, key="c1", score=0.8, n=10)
     add_cell(tmp_path, key="c2", score=0.75, n=200)
-    board = write_report(tmp_path)
+    board, _ = write_report(tmp_path)
     (line,) = board.lines
     assert line.questions == 200
 
 
 def test_variants_that_differ_in_calibration_alone_have_names_that_differ(tmp_path):
     add_cell(tmp_path, key="c1")
-    assert [line.label for line in write_report(tmp_path).lines] == ["gptq4"]
+    assert [line.label for line in write_report(tmp_path)[0].lines] == ["gptq4"]
     add_cell(tmp_path, key="c2", alpha=0.0)
     add_cell(tmp_path, key="c3", calibration_seed=1)
-    assert sorted(line.label for line in write_report(tmp_path).lines) == [
+    assert sorted(line.label for line in write_report(tmp_path)[0].lines) == [
         "gptq4, alpha 0, seed 0",
         "gptq4, alpha 0.5, seed 0",
         "gptq4, alpha 0.5, seed 1",
@@ -122,7 +122,7 @@ def test_variants_that_differ_in_calibration_alone_have_names_that_differ(tmp_pa
 def test_variants_of_one_name_with_other_quantizers_are_lines_of_their_own(tmp_path):
     add_cell(tmp_path, key="a", method="luq", k=4, low="billm-code", score=0.9)
     add_cell(tmp_path, key="b", method="luq", k=4, low="sage", score=0.5)
-    board = write_report(tmp_path)
+    board, _ = write_report(tmp_path)
     assert {line.label: line.mean.value for line in board.lines} == {
         "luq k=4 of billm-code and gptq-4": pytest.approx(90), "luq k=4 of sage and gptq-4": pytest.approx(50),
     }  # fmt: skip

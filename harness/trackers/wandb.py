@@ -1,0 +1,42 @@
+"""Weights & Biases: the only file that imports it. Without a key it writes offline, to be sent later with `wandb sync`."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import wandb
+
+from harness.trackers import Run, Value
+
+
+class WandbRun:
+    def __init__(self, run: Any):
+        self.run = run
+
+    def scalars(self, values: Mapping[str, float]) -> None:
+        self.run.log(dict(values))
+
+    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        self.run.log({name: wandb.Table(columns=list(head), data=[list(row) for row in rows])})
+
+    def figure(self, name: str, svg: str) -> None:
+        self.run.log({name: wandb.Html(svg, inject=False)})
+
+    def finish(self) -> None:
+        self.run.finish()
+
+
+def open_tracker(run: Run, folder: Path, project: str) -> WandbRun:
+    folder.mkdir(parents=True, exist_ok=True)
+    # Where WANDB_MODE says nothing, a key decides: asking for one would stop a sweep.
+    offline = "WANDB_MODE" not in os.environ and not wandb.api.api_key
+    settings = wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
+    return WandbRun(
+        wandb.init(
+            project=project, id=run.identity, name=run.name, group=run.group, job_type=run.stage, config=dict(run.settings), dir=folder,
+            mode="offline" if offline else None, resume=None if offline else "allow", settings=settings, reinit="finish_previous",
+        )
+    )  # fmt: skip
