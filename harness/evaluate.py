@@ -234,10 +234,14 @@ def _answer(lm: LuqModel, suite: Suite, sample: Mapping[str, Any]) -> Answer:
     elif not _PARSEABLE[suite.answers](response):
         status = "unparseable"
     target = sample["target"]
+    judged = {name: j for name in suite.metrics if (j := _judged(suite, name, sample)) is not None}
+    # The metric that groups answers says the most about this one.
+    verdict = max(judged.values(), key=lambda j: len(j.group), default=Judged("", 0.0))
     return Answer(
         question_id=str(sample["doc_id"]), cluster=suite.clusters[sample["doc_id"]], prompt=str(sample["arguments"][0]),
         target=", ".join(map(str, dict.fromkeys(target))) if isinstance(target, list) else str(target), response=response, status=status,
-        scores={name: j.score for name in suite.metrics if (j := _judged(suite, name, sample)) is not None},
+        scores={name: j.score for name, j in judged.items()}, group=verdict.group, gold=verdict.gold, said=verdict.said,
+        parsed=verdict.parsed,
     )  # fmt: skip
 
 

@@ -21,7 +21,8 @@ class _Strict(BaseModel):
 
 class Answer(_Strict):
     """One question of one variant. cluster: what it shares a picture (or pair, or circular group) with; scores: by metric, 0 to 1, or for
-    the perplexity of a window of text its loss in nats a token."""
+    the perplexity of a window of text its loss in nats a token. group: MME's category or POPE's split; gold, said, parsed: of questions for
+    yes or no, whether "yes" is right, whether it was said, and whether it was either."""
 
     question_id: str
     cluster: str
@@ -30,6 +31,10 @@ class Answer(_Strict):
     response: str
     status: Status
     scores: dict[str, float]
+    group: str = ""
+    gold: bool = False
+    said: bool = False
+    parsed: bool = True
 
 
 class MetricScore(_Strict):
