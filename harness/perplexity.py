@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import datasets
-import yaml
 from lm_eval.api.task import ConfigurableTask
 from lm_eval.evaluator import evaluate as lm_evaluate
 from lm_eval.models.huggingface import HFLM
@@ -22,6 +21,7 @@ from harness.errors import CellError, ConfigError
 from harness.hub_data import hub_dataset
 from harness.models import LoadedModel
 from harness.store import AnswerLog, Store
+from harness.task_files import read_task_file
 from reports.results import Answer, MetricScore, SuiteResult, to_json
 from reports.statistics import Judged, estimate
 from tasks.text import utils
@@ -91,13 +91,7 @@ def _described(name: str) -> dict[str, Any]:
     files = {path.stem: path for path in TASKS.glob("*.yaml")}
     if name not in files:
         raise ConfigError(f"unknown suite {name}; tasks/text has {', '.join(sorted(files))}")
-
-    class Plain(yaml.SafeLoader):
-        """Names of functions stay names; which may stand there is decided below."""
-
-    Plain.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
-    found: dict[str, Any] = yaml.load(files[name].read_text(), Plain)
-    return found
+    return read_task_file(files[name])
 
 
 class WindowLM(HFLM):

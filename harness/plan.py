@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import yaml
 
 from harness.errors import ConfigError
 from harness.evaluate import TASKS
 from harness.models import empty_model
 from harness.schema import Config
 from harness.stages import Job, each_k, order_name
+from harness.task_files import read_task_file
 from harness.variant import build
 from luq.blocks import needs_calibration
 from luq.families import decoder_blocks, find_family
@@ -214,13 +214,8 @@ def asked(task: str, limit: int | None, window: int) -> int:
 @functools.cache
 def _metadata() -> Mapping[str, dict[str, Any]]:
     """What the task files say under `metadata`, by task."""
-
-    class Plain(yaml.SafeLoader):
-        """Names of functions stay names."""
-
-    Plain.add_constructor("!function", lambda loader, node: loader.construct_scalar(node))  # type: ignore[arg-type]
-    loaded = (yaml.load(path.read_text(), Plain) for path in TASKS.glob("*/*.yaml"))
-    return {config["task"]: config.get("metadata") or {} for config in loaded}
+    files = (read_task_file(path) for path in TASKS.glob("*/*.yaml"))
+    return {config["task"]: config.get("metadata") or {} for config in files}
 
 
 @dataclass(frozen=True)
