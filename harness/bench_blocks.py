@@ -123,7 +123,7 @@ def measure(folder: Path, store: Path, dtype: str, tokens: int) -> Measured:
 @torch.inference_mode()
 def _answer(loaded: LoadedModel, weights: dict[int, BlockWeights]) -> None:
     """A picture-sized prompt and one token of an answer, from packed weights."""
-    ids = torch.randint(1000, (1, ANSWER_TOKENS), device=loaded.device)
+    ids = torch.arange(1, ANSWER_TOKENS + 1, device=loaded.device)[None]
     with applied(loaded.model, loaded.family, weights, packed=True):
         loaded.model.generate(input_ids=ids, attention_mask=torch.ones_like(ids), max_new_tokens=2, do_sample=False)
 

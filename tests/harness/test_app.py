@@ -134,7 +134,7 @@ def test_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(run, tmp_p
 
 def test_a_layer_that_cannot_be_quantized_fails_its_cell_by_name(run, tmp_path, embedded, monkeypatch):
     weight = embedded.blocks[2].self_attn.q_proj.weight
-    monkeypatch.setattr("harness.stages.load_model", lambda *_: embedded)
+    monkeypatch.setattr("harness.stages.load_model", lambda *_, **_options: embedded)
     kept = weight.data.clone()
     try:
         weight.data[0, 0] = float("nan")
