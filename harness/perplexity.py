@@ -110,15 +110,15 @@ class WindowLM(HFLM):
         self, requests: list[Window], disable_tqdm: bool = False, override_bs: int | None = None
     ) -> list[tuple[float, bool]]:
         keys = [digest.of_value([context, continuation]) for _, context, continuation in requests]
-        new = [request for request, key in zip(requests, keys, strict=True) if key not in self.known]
+        new = {key: request for request, key in zip(requests, keys, strict=True) if key not in self.known}
         if new:
-            scored = super()._loglikelihood_tokens(new, disable_tqdm=True, override_bs=len(new))
+            scored = super()._loglikelihood_tokens(list(new.values()), disable_tqdm=True, override_bs=len(new))
             self.asked += len(new)
             fresh = {}
-            for (_, context, continuation), (loglikelihood, _) in zip(new, scored, strict=True):
+            for key, (loglikelihood, _) in zip(new, scored, strict=True):
                 if not math.isfinite(loglikelihood):
                     raise CellError("the model's likelihood of a window is NaN or infinite")
-                fresh[digest.of_value([context, continuation])] = {"loglikelihood": loglikelihood}
+                fresh[key] = {"loglikelihood": loglikelihood}
             self.log.append(fresh)
             self.known.update(fresh)
         found = [float(self.known[key]["loglikelihood"]) for key in keys]

@@ -189,7 +189,7 @@ def needs_of(jobs: Sequence[Config], sizes: Sizes) -> Needs:
         questions=questions,
         layers=len(entries) * sizes.blocks,
         bank=sum(quantized_size(q, sizes.shapes)[1] * sizes.blocks for q in entries.values()),
-        statistics=streams // 2 if streamed else 2 * 4 * hessians // 4 * sizes.blocks * len(calibrated),
+        statistics=streams // 2 if streamed else 2 * hessians * sizes.blocks * len(calibrated),
         device=rest + (width * sizes.block if streamed else streams) + working,
         host=streams if streamed else width * sizes.model,
         answering=rest + live + cache + largest * (4 + width),

@@ -142,12 +142,11 @@ def batch_inputs(
     """(arguments of the model, features of all pictures in their order) of a batch, padded on the left. ahead: what `look_ahead` gave.
     Features are None where the model takes its pictures as pixels."""
     new, made = ahead or look_ahead(loaded, batch)
-    inputs = {name: t.to(loaded.device) for name, t in made.items()}
+    inputs = _on_device(loaded, made)
     if not _separable(loaded):
         return inputs, None
     if set(inputs) - KNOWN:
-        whole = inputs if len(new) == len(batch) else {name: t.to(loaded.device) for name, t in processed(loaded, batch).items()}
-        return whole, None
+        return inputs if len(new) == len(batch) else _on_device(loaded, processed(loaded, batch)), None
     fresh: dict[str, Feature] = {}
     if new:
         _keep_rows(loaded, new, inputs)
@@ -155,12 +154,16 @@ def batch_inputs(
     found = [fresh.get(p) or loaded.prepared.features.find(p, loaded.device) for q in batch for p in q.pictures]
     features = [feature for feature in found if feature is not None]
     if len(features) < len(found):  # a file of the store was damaged or removed meanwhile
-        return {name: t.to(loaded.device) for name, t in processed(loaded, batch).items()}, None
+        return _on_device(loaded, processed(loaded, batch)), None
     arguments = _padded(loaded, batch)
     grids = [feature.grid for feature in features if feature.grid is not None]
     if grids:
         arguments[GRID] = torch.cat(grids)
     return arguments, [feature.values for feature in features]
+
+
+def _on_device(loaded: LoadedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.to(loaded.device) for name, tensor in inputs.items()}
 
 
 def _separable(loaded: LoadedModel) -> bool:

@@ -32,9 +32,9 @@ def perplexity_ratio(first: SuiteResult, second: SuiteResult, *, seed: int = 0) 
     if not common:
         raise ValueError("the two variants have no window in common")
     change = np.array([mine[window][0] - theirs[window][0] for window in common])
-    weights = np.random.default_rng(seed).multinomial(len(change), np.full(len(change), 1 / len(change)), size=RESAMPLES) / len(change)
+    draws = _resampled_means(change, np.random.default_rng(seed))
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(weights @ change, [tail, 100 - tail])
+    low, high = np.percentile(draws, [tail, 100 - tail])
     return Ratio(*(float(np.exp(value)) for value in (change.mean(), low, high)), len(common))
 
 
@@ -72,15 +72,21 @@ def paired_difference(first: Mapping[str, SuiteResult], second: Mapping[str, Sui
             continue
         change = np.array([mine[cluster][0] - theirs[cluster][0] for cluster in common])
         questions += sum(mine[cluster][1] for cluster in common)
-        weights = rng.multinomial(len(change), np.full(len(change), 1 / len(change)), size=RESAMPLES) / len(change)
         means.append(float(change.mean()))
-        draws.append(weights @ change)
+        draws.append(_resampled_means(change, rng))
     if not means:
         raise ValueError("the two variants have no question in common")
     mean_draws: Floats = 100 * np.mean(draws, axis=0)
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(mean_draws, [tail, 100 - tail])
     return Difference(100 * float(np.mean(means)), float(low), float(high), questions)
+
+
+def _resampled_means(values: Floats, rng: np.random.Generator) -> Floats:
+    """Means of RESAMPLES resamples."""
+    weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES) / len(values)
+    means: Floats = weights @ values
+    return means
 
 
 def _by_cluster(result: SuiteResult) -> dict[str, tuple[float, int]]:
