@@ -217,7 +217,7 @@ def _stage(name: str) -> Callable[[Job, Display], int]:
 
 def _finish(display: Display, outcome: _Outcome) -> int:
     if outcome.last is not None:
-        from reports.page import write_report
+        from reports.write import write_report
 
         try:
             root = Path(outcome.last.store)

@@ -24,6 +24,7 @@ from harness import __version__, digest, processes
 from harness.errors import CellError, ConfigError
 from harness.hub_data import reachable
 from harness.lmms_model import LuqModel
+from harness.pictures import keep_pictures
 from harness.store import AnswerLog, Store
 from reports.results import Answer, MetricScore, Status, SuiteResult, to_json
 from reports.statistics import Judged, estimate
@@ -212,6 +213,7 @@ def evaluate_suite(
         suite=suite.name, suite_title=suite.title, limit=limit, n=len(answers), errors=statuses.count("error"),
         empty=statuses.count("empty"), unparseable=statuses.count("unparseable"), metrics=metrics, answers=answers,
         data_errors=statuses.count("data_error"), batch_size=lm.smallest_batch or lm.batch_size,
+        pictures=keep_pictures(store, suite, count),
     )  # fmt: skip
     if suite.submission:
         rows = [sample[suite.submission] for sample in samples]

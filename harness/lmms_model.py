@@ -19,6 +19,7 @@ from harness import digest, processes
 from harness.calibration_data import prompt_text
 from harness.errors import CellError
 from harness.models import LoadedModel
+from harness.pictures import BROKEN
 from harness.prepared import Ahead, Question, batch_inputs, count_tokens, look_ahead, picture_digest
 from harness.store import AnswerLog
 from luq.apply import applied
@@ -149,7 +150,7 @@ class LuqModel(lmms):
 
             try:
                 seen = visuals()
-            except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:  # what Pillow raises for broken files
+            except BROKEN as error:
                 logger.error(f"{task} {doc_id}: its picture cannot be read: {type(error).__name__}: {error}")
                 self.data_errors[(task, doc_id)] = f"{type(error).__name__}: {error}"
                 return None

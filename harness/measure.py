@@ -11,10 +11,10 @@ from harness.block_entropy import block_entropies, entropy_settings, stability
 from harness.block_scores import damage_samples, measures
 from harness.display import Display
 from harness.errors import ConfigError
-from harness.stages import Job, open_workbench, quantizer_name
+from harness.stages import Job, open_workbench
 from harness.store import Store
 from harness.track import measurement_table, tracked
-from harness.variant import Workbench, build
+from harness.variant import Workbench, build, quantizer_name
 from luq.allocation.orders import ORDERS, block_score, coinciding
 from luq.calibration.stability import seed_agreement
 from luq.types import QuantizationError

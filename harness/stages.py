@@ -15,18 +15,19 @@ from harness.evaluate import LocalData, Suite, evaluate_suite, load_result, load
 from harness.export import export_model
 from harness.leakage import refuse_leakage
 from harness.lmms_model import LuqModel
+from harness.made_with import made_with
 from harness.models import LoadedModel, load_model
 from harness.perplexity import TextSuite, evaluate_text, load_text_suites
 from harness.processors import TextProcessor
 from harness.schema import Config, EntropyConfig, MethodConfig
 from harness.store import Store
 from harness.track import cell_scalars, layer_table, tracked
-from harness.variant import Variant, Workbench, build
+from harness.variant import Variant, Workbench, build, quantizer_name
 from luq.apply import applied
 from luq.blocks import needs_calibration
 from luq.types import QuantizationError
 from reports.leaderboard import bytes_text
-from reports.results import Cell, Failure, SuiteResult, to_json
+from reports.results import Block, Cell, Failure, SuiteResult, to_json
 
 CELL_FILE = "cell.json"
 
@@ -83,6 +84,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             if _calibrated(config.method):
                 refuse_leakage(config.calibration, suites)
             variant = bench.variant(config.method)
+            blocks = bench.described(variant)
             lm.calibration_pictures = bench.calibration_pictures() if _calibrated(config.method) else frozenset()
     except QuantizationError as error:
         for name in todo:
@@ -98,7 +100,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             suite = suites[name]
             display.start_cell(_label(config, suite), suite.whole_groups(config.limit))
             try:
-                cell, result = _fill(store, lm, job, suite, variant, keys[name])
+                cell, result = _fill(store, lm, job, suite, variant, blocks, keys[name])
                 tracker.scalars(cell_scalars(cell, result))
                 if name == todo[0]:
                     tracker.table("blocks", *layer_table(cell))
@@ -193,7 +195,9 @@ def _complete(store: Store, key: str) -> bool:
     return True
 
 
-def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, key: str) -> tuple[Cell, SuiteResult]:
+def _fill(
+    store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, blocks: list[Block], key: str
+) -> tuple[Cell, SuiteResult]:  # fmt: skip
     config, began = job.config, time.monotonic()
     if isinstance(suite, TextSuite):
         with processes.first_alone():
@@ -210,7 +214,8 @@ def _fill(store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, varian
         alpha=config.calibration.alpha, calibration_seed=config.calibration.seed,
         paper_bits=variant.paper_bits, stored_bits=variant.stored_bits, stored_bytes=variant.stored_bytes, suite=suite.name,
         limit=config.limit, variant=variant.digest, result=result, command=job.command, seconds=time.monotonic() - began,
-        questions=suite.whole_groups(config.limit), plan=list(variant.plan), events=list(variant.events),
+        questions=suite.whole_groups(config.limit), blocks=blocks, events=list(variant.events),
+        made_with=made_with(lm.device, lm.loaded.dtype),
     )  # fmt: skip
     with store.creating("cells", key) as folder:
         (folder / CELL_FILE).write_text(to_json(cell))
@@ -243,11 +248,3 @@ def order_name(config: Config) -> str:
         return method.order
     unusual = (f"{name}={value}" for name, value in asdict(config.entropy).items() if value != getattr(usual, name) and name != "grid")
     return " ".join([method.order, *unusual])
-
-
-def quantizer_name(options: dict[str, object] | None) -> str:
-    """A quantizer in a word or two: the method, with its bits or variant."""
-    if not options:
-        return "none"
-    detail = options.get("bits", options.get("variant", ""))
-    return f"{options.get('worker') or options['method']}{'-' if detail != '' else ''}{detail}"

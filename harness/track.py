@@ -130,9 +130,8 @@ def measurement_table(found: Measurement) -> tuple[tuple[str, ...], list[tuple[V
 
 def layer_table(cell: Cell) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
     """(head, rows): how each decoder block is kept."""
-    rows: list[tuple[Value, ...]] = []
-    for block, kept in enumerate(cell.plan):
-        form, _, bits = kept.rpartition(" ")
-        events = [event for event in cell.events if event.startswith(f"block {block} ")]
-        rows.append((block, form, float(bits), len(events)))
-    return ("block", "kept as", "stored bits", "events"), rows
+    rows: list[tuple[Value, ...]] = [
+        (number, block.kept, block.paper_bits, block.stored_bits, block.output_error, block.entropy, len(cell.events_of(number)))
+        for number, block in enumerate(cell.blocks)
+    ]
+    return ("block", "kept as", "paper bits", "stored bits", "output error", "entropy, bits", "events"), rows

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from loguru import logger
 
 from harness import digest
 from harness.allocate import allocate, allocated_weights
+from harness.block_entropy import known_entropies
 from harness.block_scores import measures
 from harness.calibration_data import CalibrationData, Part, calibration_digest, collect, part_digest, parts
 from harness.errors import ConfigError
@@ -22,6 +23,7 @@ from harness.store import Store
 from harness.stored_bank import StoredBank, load_stats, save_stats, sum_stats
 from harness.stored_states import StoredStates
 from luq.allocation.orders import block_order
+from luq.allocation.scores import layer_error
 from luq.allocation.select import ranked_prefix
 from luq.bank import Bank, quantize_block
 from luq.blocks import BlockWeights, needs_calibration
@@ -29,13 +31,14 @@ from luq.calibration.capture import BlockCapture, capture_blocks
 from luq.quantizers import build_quantizer
 from luq.sequence import grafted_weights, sequential_weights
 from luq.types import LayerStats, Plan, Quantizer, stored_bytes
+from reports.results import Block
 
 
 @dataclass(frozen=True)
 class Variant:
     """Quantized blocks and what they cost.
 
-    plan: how each block's linears are kept, in words. digest: of the model and the packed weights, so that equal variants of different
+    kept: how each block's linears are kept. digest: of the model and the packed weights, so that equal variants of different
     names agree. paper_bits, stored_bits: per weight of the decoder's linears; stored_bytes: of the same linears, full-precision blocks at
     16 bits.
     """
@@ -47,7 +50,18 @@ class Variant:
     stored_bits: float
     stored_bytes: int
     events: tuple[str, ...]
-    plan: tuple[str, ...]
+    kept: tuple[KeptBlock, ...]
+
+
+@dataclass(frozen=True)
+class KeptBlock:
+    """method: the quantizer, or those of its linears. paper_bits, stored_bits: per weight. content: digest of what is stored, "" where
+    nothing is."""
+
+    method: str
+    paper_bits: float
+    stored_bits: float
+    content: str
 
 
 class Workbench:
@@ -172,7 +186,9 @@ class Workbench:
             self._ask_workers(candidates)
             assignment = allocate(self, method, candidates)
             order = tuple(range(len(self.loaded.blocks)))
-            return _measured(self.loaded, allocated_weights(self, assignment, candidates, method.inputs), order)
+            names = [quantizer_name(options) for options in method.candidates if options]
+            chosen = [" and ".join(sorted({names[number] for number in block.values()})) for block in assignment]
+            return _measured(self.loaded, allocated_weights(self, assignment, candidates, method.inputs), order, chosen)
         count = len(self.loaded.blocks)
         if not isinstance(method.k, int) or not 0 <= method.k <= count:
             raise ConfigError(f"method.k is {method.k}, {self.loaded.name} has {count} decoder blocks: choose 0 to {count}")
@@ -186,7 +202,29 @@ class Workbench:
             order = block_order(method.order, count, measures(self, low), seed=method.order_seed)
         plan = ranked_prefix(order, method.k, low, high)
         self._ask_workers(plan.methods.values())
-        return _measured(self.loaded, self.weights(plan, method.inputs), order)
+        words = {"low": quantizer_name(method.low), "high": quantizer_name(method.high), "none": "none"}
+        return _measured(self.loaded, self.weights(plan, method.inputs), order, [words[name] for name in plan.blocks])
+
+    def described(self, variant: Variant) -> list[Block]:
+        """Every block of a variant, with what is known of it: errors where the statistics are in the store, entropies where measured."""
+        known = not self.loaded.streamed and all(self._has_part(part) for part in self._parts)
+        entropies: Sequence[float | None] = known_entropies(self) or [None] * len(variant.kept)
+        return [
+            Block(
+                kept=kept.method, paper_bits=kept.paper_bits, stored_bits=kept.stored_bits, entropy=entropy,
+                output_error=self._output_error(index, variant.weights[index], kept.content) if known and kept.content else None,
+            )
+            for index, (kept, entropy) in enumerate(zip(variant.kept, entropies, strict=True))
+        ]  # fmt: skip
+
+    def _output_error(self, index: int, weights: BlockWeights, content: str) -> float | None:
+        if weights.changed:  # its linears see other inputs than those that were measured
+            return None
+        block, family = self.loaded.blocks[index], self.loaded.family
+        found = self.store.kept(
+            "block_errors", digest.of_value([self.origin, index, content]), lambda: layer_error(block, family, weights, self.stats(index))
+        )
+        return float(found)
 
     def weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
         """The plan's blocks, each calibrated on the inputs that `inputs` names (see schema.INPUTS)."""
@@ -228,30 +266,32 @@ def build(options: Mapping[str, object] | None, key: str) -> Quantizer | None:
         raise ConfigError(f"{key}: {error}") from error
 
 
-def _measured(loaded: LoadedModel, weights: Mapping[int, BlockWeights], order: tuple[int, ...]) -> Variant:
-    count, paper, size = 0, 0.0, 0
-    events: list[str] = []
+def quantizer_name(options: Mapping[str, object] | None) -> str:
+    """A quantizer in a word or two: the method, with its bits or variant."""
+    if not options:
+        return "none"
+    detail = options.get("bits", options.get("variant", options.get("perturbation", "")))
+    return f"{options.get('worker') or options['method']}{'-' if detail != '' else ''}{detail}"
+
+
+def _measured(loaded: LoadedModel, weights: Mapping[int, BlockWeights], order: tuple[int, ...], methods: Sequence[str]) -> Variant:
+    """methods: of each block, in words."""
+    content = {index: digest.of_block(entry) for index, entry in sorted(weights.items())}
+    identity = digest.of_value({"model": loaded.digest, "dtype": loaded.dtype, "blocks": {str(i): one for i, one in content.items()}})
     known = {**loaded.packed, **weights}
+    kept, events, sizes = [], [], []
     for index, block in enumerate(loaded.blocks):
+        paper, size, count = 0.0, 0, 0
         for name in loaded.family.linears:
             linear: Any = block.get_submodule(name)
             numel = linear.out_features * linear.in_features
-            count += numel
             packed = known[index].linears[name] if index in known else None
+            count += numel
             paper += numel * (16.0 if packed is None else packed.paper_bits)
             size += numel * 2 if packed is None else stored_bytes(packed)
-            if packed is not None:
-                events += [f"block {index} {name}: {event.kind} {event.detail}" for event in packed.events]
-    content = {str(index): digest.of_block(entry) for index, entry in sorted(weights.items())}
-    identity = digest.of_value({"model": loaded.digest, "dtype": loaded.dtype, "blocks": content})
-    plan = tuple(_kept_as(known.get(index)) for index in range(len(loaded.blocks)))
-    return Variant(weights, order, identity, paper / count, 8 * size / count, size, tuple(events), plan)
-
-
-def _kept_as(entry: BlockWeights | None) -> str:
-    """Format and stored bits of a block, such as `grid 4.156`."""
-    if entry is None:
-        return "dense 16"
-    weights = entry.linears.values()
-    bits = 8 * sum(map(stored_bytes, weights)) / sum(w.shape[0] * w.shape[1] for w in weights)
-    return f"{'+'.join(sorted({w.format for w in weights}))} {bits:.3f}"
+            events += [f"block {index} {name}: {event.kind} {event.detail}" for event in (packed.events if packed else ())]
+        formats = sorted({packed.format for packed in loaded.packed[index].linears.values()}) if index in loaded.packed else []
+        kept.append(KeptBlock("+".join(formats) or methods[index], paper / count, 8 * size / count, content.get(index, "")))
+        sizes.append((paper, size, count))
+    paper, size, count = map(sum, zip(*sizes, strict=True))
+    return Variant(weights, order, identity, paper / count, 8 * size / count, size, tuple(events), tuple(kept))

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
+from reports.paired import Paired, compare_with_draws
 from reports.results import SuiteResult
 from reports.statistics import LEVEL, RESAMPLES, Floats
 
@@ -27,15 +28,21 @@ class Ratio:
 def perplexity_ratio(first: SuiteResult, second: SuiteResult, *, seed: int = 0) -> Ratio:
     """Compare two variants window by window of the same text: exp of the mean difference of their losses, with a percentile bootstrap over
     windows. Raises ValueError where they have no window in common."""
-    mine, theirs = _by_cluster(first), _by_cluster(second)
+    mine, theirs = _losses(first), _losses(second)
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         raise ValueError("the two variants have no window in common")
-    change = np.array([mine[window][0] - theirs[window][0] for window in common])
+    change = np.array([mine[window] - theirs[window] for window in common])
     draws = _resampled_means(change, np.random.default_rng(seed))
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
     return Ratio(*(float(np.exp(value)) for value in (change.mean(), low, high)), len(common))
+
+
+def _losses(result: SuiteResult) -> dict[str, float]:
+    """Nats a token, by window."""
+    names = [metric.metric for metric in result.metrics if metric.statistic == "perplexity"]
+    return {answer.question_id: answer.scores[name] for name in names[:1] for answer in result.answers if name in answer.scores}
 
 
 def significant(value: float) -> str:
@@ -59,27 +66,52 @@ class Difference:
 def paired_difference(first: Mapping[str, SuiteResult], second: Mapping[str, SuiteResult], *, seed: int = 0) -> Difference:
     """Compare by suite what both answered, question by question; suites weigh the same.
 
-    A cluster (picture, pair, circular group) counts with the mean score of its questions, a circular group with whether all are right. The
-    interval is a percentile bootstrap over clusters. MME and POPE count by accuracy here, since points and F1 have no score for one
-    question. Raises ValueError where no suite has a question in common.
+    Every suite counts under its own primary metrics, in per cent of what can be had (MME: of its points), so that on equal questions this
+    is the difference of the two means that the leaderboard shows. The interval is a percentile bootstrap over clusters (pictures, pairs,
+    circular groups) of all suites together. Texts are left out: see `perplexity_ratio`. Raises ValueError where no suite has a question in
+    common.
     """
-    rng = np.random.default_rng(seed)
-    means, draws, questions = [], [], 0
-    for suite in sorted(first.keys() & second.keys()):
-        mine, theirs = _by_cluster(first[suite]), _by_cluster(second[suite])
-        common = sorted(mine.keys() & theirs.keys())
-        if not common:
-            continue
-        change = np.array([mine[cluster][0] - theirs[cluster][0] for cluster in common])
-        questions += sum(mine[cluster][1] for cluster in common)
-        means.append(float(change.mean()))
-        draws.append(_resampled_means(change, rng))
-    if not means:
+    return mean_difference(suite_differences(first, second, seed=seed))
+
+
+@dataclass(frozen=True)
+class SuiteDifference:
+    """One primary metric of one suite. maximum: of the metric; draws: resampled differences, in its unit."""
+
+    suite: str
+    paired: Paired
+    maximum: float
+    draws: Floats
+
+
+def suite_differences(first: Mapping[str, SuiteResult], second: Mapping[str, SuiteResult], *, seed: int = 0) -> list[SuiteDifference]:
+    """Of every primary metric of every suite of which both answered a question; texts are left out."""
+    found = []
+    for number, suite in enumerate(sorted(first.keys() & second.keys())):
+        theirs = {metric.metric: metric for metric in second[suite].metrics}
+        for metric in first[suite].metrics:
+            if not metric.primary or metric.statistic == "perplexity" or metric.metric not in theirs:
+                continue
+            try:
+                paired, draws = compare_with_draws(first[suite], second[suite], metric, seed=seed + number)
+            except ValueError:  # no question of this metric is common
+                continue
+            found.append(SuiteDifference(suite, paired, min(metric.maximum, theirs[metric.metric].maximum), draws))
+    return found
+
+
+def mean_difference(differences: Sequence[SuiteDifference]) -> Difference:
+    """Over suites, each in per cent of what can be had."""
+    suites: dict[str, list[SuiteDifference]] = {}
+    for one in differences:
+        suites.setdefault(one.suite, []).append(one)
+    if not suites:
         raise ValueError("the two variants have no question in common")
-    mean_draws: Floats = 100 * np.mean(draws, axis=0)
+    points = [100 * sum(d.paired.difference for d in group) / sum(d.maximum for d in group) for group in suites.values()]
+    draws = [100 * sum(d.draws for d in group) / sum(d.maximum for d in group) for group in suites.values()]
     tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(mean_draws, [tail, 100 - tail])
-    return Difference(100 * float(np.mean(means)), float(low), float(high), questions)
+    low, high = np.percentile(np.mean(draws, axis=0), [tail, 100 - tail])
+    return Difference(float(np.mean(points)), float(low), float(high), sum(d.paired.questions for d in differences))
 
 
 def _resampled_means(values: Floats, rng: np.random.Generator) -> Floats:
@@ -87,18 +119,3 @@ def _resampled_means(values: Floats, rng: np.random.Generator) -> Floats:
     weights = rng.multinomial(len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES) / len(values)
     means: Floats = weights @ values
     return means
-
-
-def _by_cluster(result: SuiteResult) -> dict[str, tuple[float, int]]:
-    """(score from 0 to 1, questions) of every cluster, under the primary metric that applies to a question."""
-    primary = [metric for metric in result.metrics if metric.primary]
-    scores: dict[str, list[float]] = {}
-    for answer in result.answers:
-        found = [answer.scores[metric.metric] for metric in primary if metric.metric in answer.scores]
-        if found:
-            scores.setdefault(answer.cluster, []).append(found[0])
-    circular = any(metric.statistic == "circular" for metric in primary)
-    return {
-        cluster: (float(all(v == 1 for v in values)) if circular else float(np.mean(values)), len(values))
-        for cluster, values in scores.items()
-    }

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
 
 from reports.comparison import significant
 from reports.results import Failure, MetricScore, Problem, Row, variant_label
+
+if TYPE_CHECKING:
+    from reports.against import Against
 
 
 @dataclass(frozen=True)
@@ -49,7 +53,8 @@ class Score:
 
 @dataclass(frozen=True)
 class Line:
-    """One variant: its costs, its score in each column, and the mean over suites where every suite has a score."""
+    """One variant: its costs, its score in each column, and the mean over suites where every suite has a score. full, four: beside full
+    precision and 4 bits, see `against.compared`. front: whether nothing of its model that stores no more is better."""
 
     model: str
     label: str
@@ -67,6 +72,9 @@ class Line:
     events: tuple[str, ...]
     command: str
     cells: tuple[Row, ...]
+    full: Against | None = None
+    four: Against | None = None
+    front: bool = False
 
     @property
     def perplexity(self) -> Score | None:
@@ -119,7 +127,27 @@ def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[P
         seed = f", seed {cell.calibration_seed}" if len(seeds) > 1 else ""
         lines.append(_line(group, name + (which if len(methods[name]) > 1 else "") + alpha + seed))
     lines.sort(key=lambda line: (line.model, -line.stored_bits, -line.paper_bits, line.label))
-    return Leaderboard(list(columns), lines, list(failures), list(problems))
+    return Leaderboard(list(columns), _with_front(lines), list(failures), list(problems))
+
+
+def _with_front(lines: Sequence[Line]) -> list[Line]:
+    """Marks, for each model, the variants that no other beats with as few stored bytes; by the mean, or where there is none by
+    perplexity."""
+    marked = []
+    for line in lines:
+        mine = _worth(line)
+        others = [(other.stored_bytes, worth) for other in lines if other.model == line.model and (worth := _worth(other)) is not None]
+        beaten = mine is None or any(
+            (size <= line.stored_bytes and worth > mine) or (size < line.stored_bytes and worth == mine) for size, worth in others
+        )
+        marked.append(replace(line, front=not beaten))
+    return marked
+
+
+def _worth(line: Line) -> float | None:
+    if line.mean is not None:
+        return line.mean.value
+    return -line.perplexity.value if line.perplexity is not None else None
 
 
 _SUITE_ORDER = ("MME", "MMBench", "TextVQA", "VQAv2", "GQA", "POPE", "ChartQA", "DocVQA", "MathVista")

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
-from reports.results import Problem
+from reports.results import Problem, reason_of, refuse_newer
 
 FILE = "measurement.json"
 
@@ -120,7 +120,9 @@ def read_measurements(root: Path) -> tuple[list[Measurement], list[Problem]]:
     problems: list[Problem] = []
     for path in sorted((root / "measurements").glob(f"*/{FILE}")):
         try:
-            found.append(_ADAPTER.validate_json(path.read_text()))
-        except (OSError, UnicodeDecodeError, ValidationError) as error:
-            problems.append(Problem(path=str(path), reason=str(error).splitlines()[0]))
+            text = path.read_text()
+            refuse_newer(text)
+            found.append(_ADAPTER.validate_json(text))
+        except (OSError, ValueError) as error:
+            problems.append(Problem(path=str(path), reason=reason_of(error)))
     return found, problems

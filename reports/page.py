@@ -1,83 +1,87 @@
-"""results.csv, leaderboard.md and report/index.html from the entries of a store."""
+"""The report as one HTML page: nothing is loaded from elsewhere, everything shown is escaped."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 from collections.abc import Sequence
+from dataclasses import astuple
+from importlib.resources import files
 from pathlib import Path
+from string import ascii_uppercase
 
 from jinja2 import Environment, PackageLoader, select_autoescape
 from markupsafe import Markup
 
-from reports.leaderboard import Leaderboard, build, bytes_text
-from reports.measurements import read_measurements
-from reports.results import read_store, write_csv
-from reports.studies import Study, studies
+from reports.against import FULL, Against
+from reports.claims import claims, findings
+from reports.comparison import SuiteDifference
+from reports.leaderboard import Leaderboard, bytes_text
+from reports.noise import PERTURBED, noise_floors
+from reports.samples import SHOWN, samples
+from reports.scorecard import scorecard, tally
+from reports.studies import Study
 
 
-def markdown(board: Leaderboard, found: Sequence[Study] = ()) -> str:
-    """The leaderboard and the tables of the studies; pipes and line breaks in names are escaped."""
-    head = [
-        "variant",
-        "paper bits",
-        "stored bits",
-        "stored bytes",
-        *board.titles,
-        "errors / empty / unparseable / unreadable pictures",
-    ]
-    lines = ["# Leaderboard", "", "| " + " | ".join(map(_cell, head)) + " |", "|" + "---|" * len(head)]
-    for line in board.lines:
-        texts = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board)]
-        counts = f"{line.errors} / {line.empty} / {line.unparseable} / {line.data_errors} of {line.questions}"
-        name = f"{line.model} {line.label}"
-        row = [name, f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), *texts, counts]
-        lines.append("| " + " | ".join(map(_cell, row)) + " |")
-    if not board.lines:
-        lines += ["", "The store holds no results yet. `python -m harness +sweep=first_look` makes some."]
-    lines += [
-        "",
-        "Scores are per cent (MME: points; texts: perplexity a token, lower is better) with 95 % intervals over pictures or windows. Bits "
-        "and bytes are those of the decoder's linear layers.",
-    ]
-    for study in found:
-        lines += ["", f"## {study.title}", "", study.text]
-        if study.rows:
-            table = [study.head, tuple("---" for _ in study.head), *study.rows]
-            lines += ["", *("| " + " | ".join(map(_cell, row)) + " |" for row in table)]
-    if board.failures:
-        lines += ["", "## Failed cells", ""]
-        lines += [f"- {_cell(f.model)} {_cell(f.method)} k={f.k} on {_cell(f.suite)}: {_cell(f.error)}" for f in board.failures]
-    if board.problems:
-        lines += ["", "## Unreadable entries", ""] + [f"- `{_cell(p.path)}`: {_cell(p.reason)}" for p in board.problems]
-    return "\n".join(lines) + "\n"
-
-
-def _cell(text: str) -> str:
-    escaped = text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;").replace(">", "&gt;").replace("`", "\\`")
-    return " ".join(escaped.split())
-
-
-def page(board: Leaderboard, found: Sequence[Study] = ()) -> str:
+def page(board: Leaderboard, found: Sequence[Study], root: Path) -> str:
+    """root: of the store, for the pictures of the samples."""
     environment = Environment(loader=PackageLoader("reports"), autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True)
-    environment.filters["bytes_text"] = bytes_text
-    environment.filters["svg"] = Markup  # drawn here from escaped labels
-    return environment.get_template("leaderboard.html").render(board=board, studies=found)
+    environment.filters |= {"bytes_text": bytes_text, "svg": Markup, "points": _points}  # figures are drawn here from escaped labels
+    noise = next((one.floor for one in noise_floors(board.lines) if one.label == PERTURBED), None)
+    shown, missing = samples(board.lines, root), holes(board)
+    card, made = scorecard(board.lines), [line.cells[0].cell.made_with for line in board.lines]
+    environments = {_letter(number): each for number, each in enumerate({str(one): one for one in made}.values())}
+    names = {str(each): name for name, each in environments.items()}
+    script = _asset("report.js")
+    return environment.get_template("report.html").render(
+        board=board, studies=found, samples=shown, per_suite=SHOWN, holes=missing, card=card, tally=tally(card),
+        claims=[(c.claim, c.paper_value, c.paper_bits, c.stored, c.verdict) for c in claims()],
+        findings=[astuple(one) for one in findings(board.lines)],
+        models=list(dict.fromkeys(line.model for line in board.lines)),
+        alphas=sorted({f"{line.alpha:g}" for line in board.lines}, key=float),
+        suites=list(dict.fromkeys((row.cell.suite, row.result.suite_title) for line in board.lines for row in line.cells)),
+        cells=sum(len(line.cells) for line in board.lines), questions=f"{sum(line.questions for line in board.lines):,}",
+        noise=noise, floor=lambda against: _within(against, noise), environments=environments, origins=[names[str(one)] for one in made],
+        sections=_sections(board, found, bool(shown), bool(missing)), style=_asset("report.css"), script=script,
+        script_hash=f"sha256-{base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()}",
+    )  # fmt: skip
 
 
-def write_report(root: Path) -> tuple[Leaderboard, list[Study]]:
-    """Write results.csv, leaderboard.md and report/index.html at the root of a store; returns what they show."""
-    rows, failures, problems = read_store(root)
-    measured, unreadable = read_measurements(root)
-    board = build(rows, failures, [*problems, *unreadable])
-    found = studies(board.lines, measured)
-    (root / "report").mkdir(parents=True, exist_ok=True)
-    write_csv([cell for line in board.lines for cell in line.cells], _fresh(root / "results.csv"))
-    _fresh(root / "leaderboard.md").write_text(markdown(board, found))
-    _fresh(root / "report" / "index.html").write_text(page(board, found))
-    for path in (root / "results.csv", root / "leaderboard.md", root / "report" / "index.html"):
-        _fresh(path).replace(path)
-    return board, found
+def holes(board: Leaderboard) -> list[tuple[str, list[str]]]:
+    """Variants that lack a score of a suite which another variant of their model has, and the suites' headings."""
+    found = []
+    for line in board.lines:
+        wanted = {column for other in board.lines if other.model == line.model for column in other.scores}
+        missing = [column.title for column in board.columns if column in wanted and column not in line.scores]
+        if missing:
+            found.append((f"{line.model} {line.label}", missing))
+    return found
 
 
-def _fresh(path: Path) -> Path:
-    """Where a file is written before it replaces the old one."""
-    return path.with_name(f".{path.name}.new")
+def _sections(board: Leaderboard, found: Sequence[Study], samples: bool, holes: bool) -> list[tuple[str, str]]:
+    there = {
+        ("leaderboard", "Leaderboard"): bool(board.lines), ("studies", "What the sweeps show"): bool(found),
+        ("blocks", "Blocks"): bool(board.lines), ("samples", "Samples"): samples, ("scorecard", "Scorecard"): True,
+        ("failures", "Failures and holes"): bool(board.failures or board.problems or holes),
+        ("reproduce", "How each row was made"): bool(board.lines),
+    }  # fmt: skip
+    return [section for section, shown in there.items() if shown]
+
+
+def _points(one: SuiteDifference) -> str:
+    """In per cent, or for MME in points."""
+    scale, digits = (100, 1) if one.maximum == 1 else (1, 0)
+    paired = one.paired
+    return f"{scale * paired.difference:+.{digits}f} [{scale * paired.low:+.{digits}f}, {scale * paired.high:+.{digits}f}]"
+
+
+def _within(against: Against, noise: float | None) -> bool:
+    return noise is not None and against.mean is not None and against.kind == FULL and abs(against.mean.points) <= noise
+
+
+def _letter(number: int) -> str:
+    return ascii_uppercase[number] if number < len(ascii_uppercase) else f"Z{number}"
+
+
+def _asset(name: str) -> Markup:
+    return Markup((files("reports") / "templates" / name).read_text(encoding="utf-8"))

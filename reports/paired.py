@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from scipy.stats import binomtest
 
-from reports.results import Answer, MetricScore, SuiteResult
+from reports.results import MetricScore, SuiteResult
 from reports.statistics import GROUPED, LEVEL, RESAMPLES, STATISTICS, Floats, Judged
 
 BINARY = ("mean", "circular")
@@ -36,32 +37,40 @@ def compare(first: SuiteResult, second: SuiteResult, metric: MetricScore, *, see
     """Under one metric that both have. Clusters (pictures, pairs, circular groups) are resampled with what both variants made of them,
     within MME's categories and POPE's splits. Raises ValueError where no question is common, and for a perplexity: that is compared by
     `perplexity_ratio`."""
+    return compare_with_draws(first, second, metric, seed=seed)[0]
+
+
+def compare_with_draws(first: SuiteResult, second: SuiteResult, metric: MetricScore, *, seed: int = 0) -> tuple[Paired, Floats]:
+    """`compare`, and the (RESAMPLES,) differences behind its interval."""
     if metric.statistic not in STATISTICS or metric.statistic == "perplexity":
         raise ValueError(f"{metric.metric} is no metric of answers; compare perplexities with perplexity_ratio")
     mine, theirs = _judged(first, metric), _judged(second, metric)
     common = [question for question in mine if question in theirs]
     if not common:
         raise ValueError(f"{first.suite_title}: the two variants have no question of {metric.metric} in common")
-    groups = metric.statistic in GROUPED
-    pairs = [(_kept(mine[q], grouped=groups), _kept(theirs[q], grouped=groups)) for q in common]
-    features = [STATISTICS[metric.statistic]([pair[side] for pair in pairs])[0] for side in (0, 1)]
-    score_of = STATISTICS[metric.statistic]([pair[0] for pair in pairs])[1]
+    sides = [[judged[question] for question in common] for judged in (mine, theirs)]
+    (one, score_of), (other, _) = (STATISTICS[metric.statistic](side) for side in sides)
+    features = [one, other]
     scores = [float(score_of(part.sum(axis=0))) for part in features]
-    strata = list(dict.fromkeys((a.group, a.cluster) for a, _ in pairs))
+    strata = list(dict.fromkeys((judged.group, judged.cluster) for judged in sides[0]))
     draws = _differences(features, [group for group, _ in strata], score_of, np.random.default_rng(seed))
     tail = 100 * (1 - LEVEL) / 2
     low, high = np.percentile(draws, [tail, 100 - tail])
     binary = metric.statistic in BINARY and _one_verdict_a_cluster(features)
     p = _mcnemar(features) if binary else _bootstrap_p(draws)
-    return Paired(
+    paired = Paired(
         metric.metric, scores[0], scores[1], scores[0] - scores[1], float(low), float(high), p, "exact McNemar" if binary else "bootstrap",
         len(strata), len(common),
     )  # fmt: skip
+    return paired, draws
 
 
-def holm(p_values: Mapping[str, float]) -> dict[str, float]:
+Name = TypeVar("Name")
+
+
+def holm(p_values: Mapping[Name, float]) -> dict[Name, float]:
     """Holm's correction: the probability, for each comparison, that any of them is called a difference by chance (Holm 1979)."""
-    adjusted: dict[str, float] = {}
+    adjusted: dict[Name, float] = {}
     largest = 0.0
     for rank, (name, p) in enumerate(sorted(p_values.items(), key=lambda item: item[1])):
         largest = max(largest, min(1.0, (len(p_values) - rank) * p))
@@ -70,15 +79,13 @@ def holm(p_values: Mapping[str, float]) -> dict[str, float]:
 
 
 def _judged(result: SuiteResult, metric: MetricScore) -> dict[str, Judged]:
-    return {answer.question_id: _verdict(answer, metric.metric) for answer in result.answers if metric.metric in answer.scores}
-
-
-def _verdict(answer: Answer, metric: str) -> Judged:
-    return Judged(answer.cluster, answer.scores[metric], answer.group, answer.gold, answer.said, answer.parsed)
-
-
-def _kept(judged: Judged, *, grouped: bool) -> Judged:
-    return judged if grouped else replace(judged, group="")
+    """By question; groups only where the statistic has them."""
+    name, grouped = metric.metric, metric.statistic in GROUPED
+    return {
+        a.question_id: Judged(a.cluster, a.scores[name], a.group if grouped else "", a.gold, a.said, a.parsed)
+        for a in result.answers
+        if name in a.scores
+    }
 
 
 def _differences(features: list[Floats], strata: list[str], score_of: Callable[[Floats], Floats], rng: np.random.Generator) -> Floats:

@@ -6,17 +6,19 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2  # 1 had no blocks, pictures or made_with
+Version = Literal[1, 2]
+KEY = r"^[0-9A-Za-z_-]{0,128}$"  # a name of one folder and nothing else
 Schema = TypeVar("Schema", bound=BaseModel)
 Status = Literal["answered", "empty", "unparseable", "error", "data_error"]
 
 
 class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
 class Answer(_Strict):
@@ -42,20 +44,21 @@ class MetricScore(_Strict):
     has no maximum; there it is the score itself, and lower is better."""
 
     metric: str
-    score: float | None = Field(allow_inf_nan=False)
-    ci_low: float | None = Field(allow_inf_nan=False)
-    ci_high: float | None = Field(allow_inf_nan=False)
+    score: float | None
+    ci_low: float | None
+    ci_high: float | None
     n: int = Field(ge=0)
-    maximum: float = Field(gt=0, allow_inf_nan=False)
+    maximum: float = Field(gt=0)
     primary: bool
     statistic: str = "mean"
 
 
 class SuiteResult(_Strict):
     """Everything that one content of weights gave on one suite. data_errors: questions whose picture cannot be read, which no variant is
-    asked: they count as wrong for all alike. batch_size: the smallest that memory allowed."""
+    asked: they count as wrong for all alike. batch_size: the smallest that memory allowed. pictures: where small copies of them lie, or
+    ""."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Version = SCHEMA_VERSION
     suite: str
     suite_title: str
     limit: int | None
@@ -65,14 +68,26 @@ class SuiteResult(_Strict):
     unparseable: int
     data_errors: int = 0
     batch_size: int | None = None
+    pictures: str = Field(default="", pattern=KEY)
     metrics: list[MetricScore]
     answers: list[Answer]
 
 
-class Cell(_Strict):
-    """One named variant on one suite: how it was asked for, what it stores, and where its result lies. plan: how each block is kept."""
+class Block(_Strict):
+    """One decoder block of a variant. kept: the formats of its weights. output_error: the share of its linears' outputs, on calibration
+    data, that quantization changes; entropy: of its activations, in bits. None: not measured."""
 
-    schema_version: Literal[1] = 1
+    kept: str
+    paper_bits: float
+    stored_bits: float
+    output_error: float | None = None
+    entropy: float | None = None
+
+
+class Cell(_Strict):
+    """One named variant on one suite: how it was asked for, what it stores, and where its result lies. made_with: versions and machine."""
+
+    schema_version: Version = SCHEMA_VERSION
     model: str
     method: str
     low: str
@@ -83,24 +98,37 @@ class Cell(_Strict):
     budget_bits: float | None = None
     alpha: float
     calibration_seed: int
-    paper_bits: float = Field(allow_inf_nan=False)
-    stored_bits: float = Field(allow_inf_nan=False)
+    paper_bits: float
+    stored_bits: float
     stored_bytes: int
     suite: str
     limit: int | None
     variant: str
-    result: str
+    result: str = Field(pattern=KEY)
     command: str
     seconds: float
     questions: int = 0
-    plan: list[str] = []
+    blocks: list[Block] = []
+    made_with: dict[str, str] = {}
     events: list[str]
+
+    def events_of(self, block: int) -> list[str]:
+        """Those of one decoder block."""
+        start = f"block {block} "
+        return [event.removeprefix(start) for event in self.events if event.startswith(start)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_plan(cls, values: Any) -> Any:
+        """Schema 1 kept each block as a line of text without its paper bits."""
+        first = isinstance(values, dict) and values.get("schema_version") == 1
+        return {name: value for name, value in values.items() if name != "plan"} if first else values
 
 
 class Failure(_Strict):
     """A cell that could not be filled, and why."""
 
-    schema_version: Literal[1] = 1
+    schema_version: Version = SCHEMA_VERSION
     model: str
     method: str
     k: int
@@ -142,7 +170,8 @@ def variant_label(cell: Cell) -> str:
 def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
     """All complete cells with their results, the recorded failures, and what could not be read.
 
-    Of cells that differ only in the number of questions, the one with most is kept.
+    Of cells that differ only in the number of questions, the one with most is kept. Two results of equally many questions that differ in a
+    score are a problem, which is told; the first by name is shown.
     """
     problems: list[Problem] = []
     rows: dict[tuple[object, ...], Row] = {}
@@ -166,23 +195,48 @@ def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
             cell.calibration_seed,
             cell.suite,
         )
+        row = Row(cell=cell, result=result)
+        if key in rows and rows[key].result.n == result.n and rows[key].result.metrics != result.metrics:
+            told = f"a second result for {row.label} on {cell.suite}, with other scores than {rows[key].cell.result}, which is shown"
+            problems.append(Problem(path=str(path), reason=told))
         if key not in rows or rows[key].result.n < result.n:
-            rows[key] = Row(cell=cell, result=result)
+            rows[key] = row
     failures = [f for path in sorted((root / "failures").glob("*.json")) if (f := _read(path, Failure, problems)) is not None]
     return list(rows.values()), failures, problems
 
 
 def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema | None:
     try:
-        return schema.model_validate_json(path.read_text())
-    except (OSError, UnicodeDecodeError, ValidationError) as error:
-        reason = (
-            f"{len(error.errors())} fields do not fit schema {SCHEMA_VERSION}: {error.errors()[0]['msg']}"
-            if isinstance(error, ValidationError)
-            else str(error)
-        )
-        problems.append(Problem(path=str(path), reason=reason))
+        text = path.read_text()
+        refuse_newer(text)
+        return schema.model_validate_json(text)
+    except (OSError, ValueError) as error:
+        problems.append(Problem(path=str(path), reason=reason_of(error)))
         return None
+
+
+class NewerSchema(ValueError):
+    """A file of a newer harness."""
+
+
+def refuse_newer(text: str) -> None:
+    """Raise NewerSchema for the JSON text of a schema that this version does not know; whatever else is wrong is for others to say."""
+    try:
+        found = json.loads(text)
+    except ValueError:
+        return
+    version = found.get("schema_version") if isinstance(found, dict) else None
+    if isinstance(version, int) and version > SCHEMA_VERSION:
+        raise NewerSchema(f"written by a newer harness (schema {version}, this one reads up to {SCHEMA_VERSION}); update luq-harness")
+
+
+def reason_of(error: Exception) -> str:
+    """In a line: of fields that do not fit, the first."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    first = error.errors()[0]
+    place = ".".join(map(str, first["loc"]))
+    return f"{error.error_count()} fields do not fit schema {SCHEMA_VERSION}, the first: {place}: {first['msg']}"
 
 
 CSV_COLUMNS = (
@@ -207,10 +261,10 @@ def write_csv(rows: Iterable[Row], path: Path) -> None:
         writer = csv.DictWriter(file, CSV_COLUMNS)
         writer.writeheader()
         for record in long_form(rows):
-            writer.writerow({name: _defused(value) for name, value in record.items()})
+            writer.writerow({name: defused(value) for name, value in record.items()})
 
 
-def _defused(value: object) -> object:
+def defused(value: object) -> object:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 
-from reports.comparison import paired_difference, perplexity_ratio
+from reports.against import ratio_of, results_of, same_model
+from reports.comparison import paired_difference
 from reports.figures import Curve, curves_svg, pareto_svg
 from reports.leaderboard import Line
 from reports.measurements import Entropy, Measurement, Orders, Search, Stability
+from reports.noise import noise_floors
 from reports.results import Cell
 
 USUAL_INPUTS = "fp"
@@ -40,16 +42,12 @@ class Yardstick:
 
 def difference(first: Line, second: Line) -> str:
     """First minus second in points with its interval, question by question."""
-    if {row.cell.variant for row in first.cells} == {row.cell.variant for row in second.cells}:
-        return "same model"
-    results = [{row.cell.suite: row.result for row in line.cells} for line in (first, second)]
-    return str(paired_difference(*results))
+    return "same model" if same_model(first, second) else str(paired_difference(results_of(first), results_of(second)))
 
 
 def _ratio(first: Line, second: Line) -> str:
     """First perplexity over second with its interval, window by window."""
-    mine, theirs = (next(row for row in line.cells if row.result.metrics[0].statistic == "perplexity") for line in (first, second))
-    return "same model" if mine.cell.variant == theirs.cell.variant else str(perplexity_ratio(mine.result, theirs.result))
+    return "same model" if same_model(first, second) else str(ratio_of(first, second))
 
 
 MEAN = Yardstick("mean over suites, %", lambda line: line.mean.percent if line.mean else None, difference, "differences in points")
@@ -70,7 +68,7 @@ def studies(lines: Sequence[Line], measurements: Sequence[Measurement]) -> list[
         for yard in (MEAN, PERPLEXITY):
             mine = [line for line in lines if line.model == model and yard.of(line) is not None]
             made += [make(mine, yard) for make in (_tradeoff, _orders, _inputs, _calibrations, _alphas)]
-        made += _measured(measured)
+        made += [*_measured(measured), _noise([line for line in lines if line.model == model])]
         found += [Study(s.title + suffix, s.text, s.svg, s.head, s.rows) for s in made if s is not None]
     return found
 
@@ -213,6 +211,24 @@ def _alphas(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     text = f"Share of calibration tokens from image-text samples. Below, {yard.unit} of each alpha to text alone, question by question."
     svg = curves_svg(curves, "alpha", yard.axis, log=yard.lower)
     return Study("Calibration mixture", text, svg, ("", *(f"alpha {a:g}" for a in alphas[1:])), rows)
+
+
+def _noise(lines: Sequence[Line]) -> Study | None:
+    found = noise_floors(lines)
+    if not found:
+        return None
+    text = (
+        "How far scores move between repeats that differ in their seed alone: of the calibration data or, for full precision, of a "
+        "perturbation of every weight by up to 2⁻⁸, the largest error of rounding to bfloat16. Deviations are standard deviations between "
+        "repeats in points, with their 95 % interval; two single runs of the same thing lie within the floor of each other 19 times in 20."
+    )
+    titles = list(found[0].suites)
+    rows = [
+        (noise.label, str(noise.repeats), f"{noise.deviation:.2f} [{noise.low:.2f}, {noise.high:.2f}]", f"{noise.floor:.2f}",
+         *(f"{noise.suites[title]:.2f}" if title in noise.suites else "—" for title in titles))
+        for noise in found
+    ]  # fmt: skip
+    return Study("Noise floor", text, "", ("variant", "repeats", "mean over suites", "floor", *titles), rows)
 
 
 def _measured(measurements: Sequence[Measurement]) -> Iterator[Study]:

@@ -167,6 +167,7 @@ SHOWN = {
     "ablation_order": "Order of the blocks", "ablation_inputs": "Inputs of calibration", "ablation_alpha": "Calibration mixture",
     "ablation_calibration": "Text against mixed calibration", "allocation": "allocated, divergence by linear",
     "entropy": "Entropy by depth", "stability_k": "Stability of the ranking over K", "workers": "Score against size",
+    "noise": "Noise floor",
 }  # fmt: skip
 
 

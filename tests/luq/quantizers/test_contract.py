@@ -13,6 +13,7 @@ from tests.luq.quantizers.oracles import ORACLES
 
 METHODS = {
     "none": Keep(),
+    "none-perturbed": Keep(perturbation=2**-8),
     "rtn4": RTN(4),
     "rtn3-channel": RTN(3, group=-1),
     "rtn4-symmetric": RTN(4, symmetric=True),
