@@ -3,9 +3,9 @@ import torch
 
 from harness.stored_bank import StoredBank, load_stats, save_stats, sum_stats
 from luq.blocks import BlockWeights
+from luq.contract import planted_layer, stats_of
 from luq.quantizers import AWQ, GPTQ, RTN, SAGE, BiLLM, Keep, column_sweep
 from luq.types import LayerStats
-from tests.conftest import planted_layer, stats_of
 
 
 @pytest.mark.parametrize("quantizer", [RTN(4), RTN(3, symmetric=True), GPTQ(3, act_order=True), BiLLM(), Keep()], ids=str)

@@ -3,11 +3,11 @@ import torch
 
 from luq.bank import quantize_block
 from luq.calibration.capture import capture_blocks
+from luq.contract import planted_layer, quantized
 from luq.families import FAMILIES, block_linears, find_family
 from luq.packed_linear import PackedLinear, pack_model, packed_weights
 from luq.quantizers import GPTQ, RTN
 from luq.types import QuantizationError, stored_bytes
-from tests.conftest import planted_layer, quantized
 from tests.luq.quantizers.test_contract import METHODS
 from tests.luq.replicas import tiny_llama, token_sequences
 

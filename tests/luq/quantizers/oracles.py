@@ -4,7 +4,7 @@ import torch
 from sklearn.cluster import KMeans
 
 from harness.bench_plain import plain_billm, plain_factor, plain_gptq
-from tests.conftest import stats_of
+from luq.contract import stats_of
 
 
 def _hessian(inputs):

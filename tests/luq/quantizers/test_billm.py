@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
+from luq.contract import planted_layer, stats_of
 from luq.quantizers.billm import BiLLM, binarize
 from luq.quantizers.billm_search import column_errors, search_salient_columns, search_split, split_errors
-from tests.conftest import planted_layer, stats_of
 
 
 def plain_order(values, mask, order):

@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from luq.blocks import needs_inputs
+from luq.contract import output_error, planted_layer, quantized, stats_of
 from luq.packed_linear import PackedLinear
 from luq.types import LayerStats
-from tests.conftest import output_error, planted_layer, quantized, stats_of
 from tests.luq.quantizers.test_contract import METHODS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")

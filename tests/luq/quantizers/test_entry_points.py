@@ -8,8 +8,8 @@ import pytest
 import luq.quantizers
 from harness.stored_bank import StoredBank
 from luq.blocks import BlockWeights
+from luq.contract import planted_layer
 from luq.quantizers import build_quantizer, installed_quantizers
-from tests.conftest import planted_layer
 
 README = Path(__file__).parents[3] / "README.md"
 

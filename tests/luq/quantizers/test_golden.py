@@ -6,9 +6,10 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from luq.contract import output_error
 from luq.quantizers import GPTQ, PBLLM, BiLLM
 from luq.types import LayerStats
-from tests.conftest import GOLDEN, output_error
+from tests.conftest import GOLDEN
 
 pytestmark = pytest.mark.skipif(not GOLDEN.is_dir(), reason="needs ../shared/golden: layers quantized by the reference implementations")
 CASES = {

@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from luq.contract import planted_layer
 from luq.quantizers.sage import SAGE
 from luq.types import stored_bits
-from tests.conftest import planted_layer
 
 
 def relative_error(method, weight):
