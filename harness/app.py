@@ -9,7 +9,7 @@ import os
 import shlex
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from harness.variant import Variant
 
 CONF = str(Path(__file__).parent.parent / "conf")
-OK, FAILED, BAD_CONFIG = 0, 1, 2
+OK, FAILED, BAD_CONFIG, UNDECIDED = 0, 1, 2, 3
 
 
 @dataclass
@@ -46,6 +46,7 @@ class _Outcome:
     bad_configs: list[str] = field(default_factory=list)
     last: Config | None = None
     sweep: str = ""
+    undecided: bool = False
 
 
 def register_schema() -> None:
@@ -98,7 +99,8 @@ def open_variant(variant: str, model: str, store: str, device: str | None, overr
 
 
 def main() -> int:
-    """Run the command line; returns 0, 1 for failed cells or a store that failed, 2 for a configuration that cannot be."""
+    """Run the command line; returns 0, 1 for failed cells, a store that failed or a gate that says no, 2 for a configuration that cannot
+    be, 3 for a gate that cannot say."""
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of ending the process
     register_schema()
     outcome = _Outcome()
@@ -146,6 +148,9 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         if config.stage == "report":
             return
         stage = _stage(config.stage)
+        if config.stage == "gate":
+            _judge(config, overrides, display, outcome)
+            return
         if not several or context.job.num == 0:
             _announce(_all_jobs(context) if several else [overrides], display)
         job = _job(config, overrides)
@@ -153,6 +158,20 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         outcome.failed_cells += stage(job, display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
+
+
+def _judge(config: Config, overrides: list[str], display: Display, outcome: _Outcome) -> None:
+    from harness.gate import gate
+
+    name = config.baseline or config.method.reference
+    others = [
+        o for o in [*(o for o in overrides if not o.startswith("cell=")), *_cell(overrides)] if not o.startswith(("method", "+method"))
+    ]
+    job = replace(_job(config, overrides), baseline=compose([*others, f"method={name}"]) if name else None)
+    display.announce(len(config.suite.tasks) * (2 if name else 1), 0, f"gate: {config.method.name} beside {name or 'its earlier run'}")
+    code = gate(job, display)
+    outcome.failed_cells += code == FAILED
+    outcome.undecided |= code == UNDECIDED
 
 
 def _plan(jobs: Sequence[Sequence[str]], display: Display) -> None:
@@ -216,7 +235,7 @@ def _stage(name: str) -> Callable[[Job, Display], int]:
 
 
 def _finish(display: Display, outcome: _Outcome) -> int:
-    if outcome.last is not None:
+    if outcome.last is not None and outcome.last.stage != "gate":
         from reports.write import write_report
 
         try:
@@ -240,7 +259,9 @@ def _finish(display: Display, outcome: _Outcome) -> int:
 def _code(outcome: _Outcome) -> int:
     if outcome.bad_configs:
         return BAD_CONFIG
-    return FAILED if outcome.failed_cells else OK
+    if outcome.failed_cells:
+        return FAILED
+    return UNDECIDED if outcome.undecided else OK
 
 
 def _log_to(root: Path) -> None:

@@ -68,13 +68,16 @@ class Display(AbstractContextManager["Display"]):
         else:
             self.say(f"{label}: {outcome}")
 
-    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Plain text in columns, numbers behind the first."""
+    def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False) -> None:
+        """Plain text in columns, numbers behind the first; with `wrap`, sentences instead."""
         if self.quiet:
             return
         table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
         for number, heading in enumerate(head):
-            table.add_column(heading.replace(" ", "\n"), justify="right" if number else "left", no_wrap=True)
+            if wrap:
+                table.add_column(heading, overflow="fold")
+            else:
+                table.add_column(heading.replace(" ", "\n"), justify="right" if number else "left", no_wrap=True)
         for row in rows:
             table.add_row(*map(escape, row))
         self.console.print(table)

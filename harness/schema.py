@@ -11,7 +11,7 @@ from harness.errors import ConfigError
 from harness.trackers import known_trackers
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "report")
+STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "gate", "report")
 FORMATS = ("packed",)
 INPUTS = {
     "fp": "inputs from the full-precision model: a block's entry serves every plan",
@@ -57,7 +57,8 @@ class MethodConfig:
     """name: in tables. low, high: a quantizer as {method: NAME, option: value}, the name of another method whose quantizer it is to be, or
     null for full precision. k: how many blocks get `low`, in `order`: a number, or `half`, `quarters` or `all` for one or several runs.
     inputs: what a block is calibrated on (see INPUTS). candidates: quantizers, written like `low`, among which every block, or linear
-    (`unit`), gets the one that keeps the summed `score` least within `budget_bits` stored bits per weight."""
+    (`unit`), gets the one that keeps the summed `score` least within `budget_bits` stored bits per weight. reference: the method with as
+    many bits that stage=gate compares it with."""
 
     name: str = MISSING
     low: Any = None
@@ -70,6 +71,7 @@ class MethodConfig:
     budget_bits: float | None = None
     score: str = "divergence"
     unit: str = "block"
+    reference: str | None = None
 
 
 @dataclass
@@ -127,6 +129,18 @@ class PlanConfig:
 
 
 @dataclass
+class GateConfig:
+    """questions: of each suite, unless `limit` says otherwise. more_bits: stored bits a weight that a method may have above what it is
+    compared with. earlier: the gate.json of an earlier run, instead of the last one in the store that did not fail. seed: draws the
+    calibration data, the planted layers and, for the embedded suites, the questions."""
+
+    questions: int = 200
+    more_bits: float = 0.0
+    earlier: str | None = None
+    seed: int = 0
+
+
+@dataclass
 class TrackerConfig:
     """name: of a file in harness/trackers, or none. project: that runs are filed under."""
 
@@ -160,7 +174,8 @@ class SuiteConfig:
 class Config:
     """stage: evaluate (ask the suites, then report), entropy (of every block), stability (of the blocks' ranking over K), orders (their
     scores against measured damage), search (for k), export (write the variant as a model folder, in `format`, to `out`),
-    plan (say what all of it would store, need and cost, and do nothing) or report.
+    plan (say what all of it would store, need and cost, and do nothing), gate (pass, fail or undecided: beside the method `baseline`, by
+    default the method's own reference, and its own earlier run, with a loss of at most `margin` points) or report.
     store: folder of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further
     overrides of one job, as sweeps use them."""
 
@@ -171,6 +186,7 @@ class Config:
     suite: SuiteConfig = field(default_factory=SuiteConfig)
     search: SearchConfig = field(default_factory=SearchConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
+    gate: GateConfig = field(default_factory=GateConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stage: str = "evaluate"
@@ -178,6 +194,8 @@ class Config:
     limit: int | None = None
     batch_size: int = 64
     max_error_share: float = 0.005
+    baseline: str | None = None
+    margin: float = 1.0
     format: str = "packed"
     out: str | None = None
     quiet: bool = False
@@ -193,6 +211,11 @@ def check(config: Config) -> None:
     _require(config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}")
     speeds = (config.plan.questions_per_second, config.plan.teraflops)
     _require(min(speeds) > 0, f"plan.questions_per_second and plan.teraflops are {speeds}; both must be above 0")
+    _require(config.margin > 0, f"margin is {config.margin}; it is a number of points above 0")
+    gate = config.gate
+    _require(gate.questions > 0, f"gate.questions is {gate.questions}; it must be at least 1")
+    _require(gate.more_bits >= 0, f"gate.more_bits is {gate.more_bits}; it is a number of bits, 0 or more")
+    _require(gate.seed >= 0, f"gate.seed is {gate.seed}; it is a whole number, 0 or more")
     trackers = known_trackers()
     _require(config.tracker.name in trackers, f"tracker is {config.tracker.name!r}; choose one of {', '.join(trackers)}")
     _require(config.workers.timeout > 0, f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0")

@@ -34,11 +34,13 @@ CELL_FILE = "cell.json"
 
 @dataclass(frozen=True)
 class Job:
-    """One composed configuration, and the command that makes it alone. sweep: the sweep that it is part of, or ""."""
+    """One composed configuration, and the command that makes it alone. sweep: the sweep that it is part of, or "". baseline: the same with
+    the reference method, for stage=gate."""
 
     config: Config
     command: str
     sweep: str = ""
+    baseline: Config | None = None
 
 
 def evaluate(job: Job, display: Display) -> int:
@@ -81,11 +83,11 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     try:
         with processes.first_alone():
             bench = open_workbench(config)
-            if _calibrated(config.method):
+            if calibrated(config.method):
                 refuse_leakage(config.calibration, suites)
             variant = bench.variant(config.method)
             blocks = bench.described(variant)
-            lm.calibration_pictures = bench.calibration_pictures() if _calibrated(config.method) else frozenset()
+            lm.calibration_pictures = bench.calibration_pictures() if calibrated(config.method) else frozenset()
     except QuantizationError as error:
         for name in todo:
             _fail(store, keys[name], job, name, str(error))
@@ -112,7 +114,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     return failed
 
 
-def _calibrated(method: MethodConfig) -> bool:
+def calibrated(method: MethodConfig) -> bool:
     """Whether calibration data had a say in the variant: in its weights or in the choice of its blocks."""
     quantizers = [build(options, "method") for options in (method.low, method.high, *method.candidates)]
     return bool(method.low or method.candidates) or any(needs_calibration(q) for q in quantizers if q is not None)
@@ -178,10 +180,15 @@ def _variant_name(config: Config) -> str:
 def cell_key(config: Config, loaded: LoadedModel, suite: Suite | TextSuite) -> str:
     """Digest of the request: a name and settings, not yet weights."""
     parts = [
-        config.model.name, loaded.digest, loaded.dtype, asdict(config.method), asdict(config.calibration), asdict(config.entropy),
+        config.model.name, loaded.digest, loaded.dtype, _asked(config.method), asdict(config.calibration), asdict(config.entropy),
         suite.name, suite.data, suite.whole_groups(config.limit), config.suite.batch_size or config.batch_size,
     ]  # fmt: skip
     return digest.of_value(parts)
+
+
+def _asked(method: MethodConfig) -> dict[str, object]:
+    """What of a method makes the variant."""
+    return {name: value for name, value in asdict(method).items() if name != "reference"}
 
 
 def _complete(store: Store, key: str) -> bool:
@@ -199,13 +206,7 @@ def _fill(
     store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, blocks: list[Block], key: str
 ) -> tuple[Cell, SuiteResult]:  # fmt: skip
     config, began = job.config, time.monotonic()
-    if isinstance(suite, TextSuite):
-        with processes.first_alone():
-            result, scores = evaluate_text(store, lm.loaded, suite, variant=variant.digest, limit=config.limit, on_progress=lm.on_progress)
-    else:
-        result, scores = evaluate_suite(
-            store, lm, suite, variant=variant.digest, limit=config.limit, max_error_share=config.max_error_share
-        )
+    result, scores = answered(store, lm, suite, variant.digest, config)
     cell = Cell(
         model=config.model.name, method=config.method.name,
         low=quantizer_name(config.method.low),
@@ -221,6 +222,14 @@ def _fill(
         (folder / CELL_FILE).write_text(to_json(cell))
     (store.root / "failures" / f"{key}.json").unlink(missing_ok=True)
     return cell, scores
+
+
+def answered(store: Store, lm: LuqModel, suite: Suite | TextSuite, variant: str, config: Config) -> tuple[str, SuiteResult]:
+    """(key, result) of the variant of this digest, which is in the model, on pictures or on text."""
+    if isinstance(suite, TextSuite):
+        with processes.first_alone():
+            return evaluate_text(store, lm.loaded, suite, variant=variant, limit=config.limit, on_progress=lm.on_progress)
+    return evaluate_suite(store, lm, suite, variant=variant, limit=config.limit, max_error_share=config.max_error_share)
 
 
 def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:

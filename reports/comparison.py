@@ -28,15 +28,20 @@ class Ratio:
 def perplexity_ratio(first: SuiteResult, second: SuiteResult, *, seed: int = 0) -> Ratio:
     """Compare two variants window by window of the same text: exp of the mean difference of their losses, with a percentile bootstrap over
     windows. Raises ValueError where they have no window in common."""
+    change, draws, windows = perplexity_draws(first, second, seed=seed)
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Ratio(*(float(np.exp(value)) for value in (change, low, high)), windows)
+
+
+def perplexity_draws(first: SuiteResult, second: SuiteResult, *, seed: int = 0) -> tuple[float, Floats, int]:
+    """(mean difference of the losses in nats a token, its (RESAMPLES,) draws, windows)."""
     mine, theirs = _losses(first), _losses(second)
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         raise ValueError("the two variants have no window in common")
     change = np.array([mine[window] - theirs[window] for window in common])
-    draws = _resampled_means(change, np.random.default_rng(seed))
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
-    return Ratio(*(float(np.exp(value)) for value in (change.mean(), low, high)), len(common))
+    return float(change.mean()), _resampled_means(change, np.random.default_rng(seed)), len(common)
 
 
 def _losses(result: SuiteResult) -> dict[str, float]:
@@ -102,16 +107,23 @@ def suite_differences(first: Mapping[str, SuiteResult], second: Mapping[str, Sui
 
 def mean_difference(differences: Sequence[SuiteDifference]) -> Difference:
     """Over suites, each in per cent of what can be had."""
+    points, draws = mean_draws(differences)
+    tail = 100 * (1 - LEVEL) / 2
+    low, high = np.percentile(draws, [tail, 100 - tail])
+    return Difference(points, float(low), float(high), sum(d.paired.questions for d in differences))
+
+
+def mean_draws(differences: Sequence[SuiteDifference]) -> tuple[float, Floats]:
+    """(points, their (RESAMPLES,) draws) of the mean over suites."""
     suites: dict[str, list[SuiteDifference]] = {}
     for one in differences:
         suites.setdefault(one.suite, []).append(one)
     if not suites:
         raise ValueError("the two variants have no question in common")
     points = [100 * sum(d.paired.difference for d in group) / sum(d.maximum for d in group) for group in suites.values()]
-    draws = [100 * sum(d.draws for d in group) / sum(d.maximum for d in group) for group in suites.values()]
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(np.mean(draws, axis=0), [tail, 100 - tail])
-    return Difference(float(np.mean(points)), float(low), float(high), sum(d.paired.questions for d in differences))
+    draws: list[Floats] = [100 * sum(d.draws for d in group) / sum(d.maximum for d in group) for group in suites.values()]
+    mean: Floats = np.mean(draws, axis=0)
+    return float(np.mean(points)), mean
 
 
 def _resampled_means(values: Floats, rng: np.random.Generator) -> Floats:

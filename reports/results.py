@@ -17,11 +17,11 @@ Schema = TypeVar("Schema", bound=BaseModel)
 Status = Literal["answered", "empty", "unparseable", "error", "data_error"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
 
 
-class Answer(_Strict):
+class Answer(Strict):
     """One question of one variant. cluster: what it shares a picture (or pair, or circular group) with; scores: by metric, 0 to 1, or for
     the perplexity of a window of text its loss in nats a token. group: MME's category or POPE's split; gold, said, parsed: of questions for
     yes or no, whether "yes" is right, whether it was said, and whether it was either."""
@@ -39,7 +39,7 @@ class Answer(_Strict):
     parsed: bool = True
 
 
-class MetricScore(_Strict):
+class MetricScore(Strict):
     """score, ci_low, ci_high: in the metric's own unit, 0 to `maximum`; the interval covers 95 %. None: no score was given. A perplexity
     has no maximum; there it is the score itself, and lower is better."""
 
@@ -53,7 +53,7 @@ class MetricScore(_Strict):
     statistic: str = "mean"
 
 
-class SuiteResult(_Strict):
+class SuiteResult(Strict):
     """Everything that one content of weights gave on one suite. data_errors: questions whose picture cannot be read, which no variant is
     asked: they count as wrong for all alike. batch_size: the smallest that memory allowed. pictures: where small copies of them lie, or
     ""."""
@@ -73,7 +73,7 @@ class SuiteResult(_Strict):
     answers: list[Answer]
 
 
-class Block(_Strict):
+class Block(Strict):
     """One decoder block of a variant. kept: the formats of its weights. output_error: the share of its linears' outputs, on calibration
     data, that quantization changes; entropy: of its activations, in bits. None: not measured."""
 
@@ -84,7 +84,7 @@ class Block(_Strict):
     entropy: float | None = None
 
 
-class Cell(_Strict):
+class Cell(Strict):
     """One named variant on one suite: how it was asked for, what it stores, and where its result lies. made_with: versions and machine."""
 
     schema_version: Version = SCHEMA_VERSION
@@ -125,7 +125,7 @@ class Cell(_Strict):
         return {name: value for name, value in values.items() if name != "plan"} if first else values
 
 
-class Failure(_Strict):
+class Failure(Strict):
     """A cell that could not be filled, and why."""
 
     schema_version: Version = SCHEMA_VERSION
@@ -138,7 +138,7 @@ class Failure(_Strict):
     command: str
 
 
-class Row(_Strict):
+class Row(Strict):
     """A cell and its result."""
 
     cell: Cell
@@ -149,7 +149,7 @@ class Row(_Strict):
         return variant_label(self.cell)
 
 
-class Problem(_Strict):
+class Problem(Strict):
     """An entry of the store that cannot be read; shown, never skipped in silence."""
 
     path: str
