@@ -6,6 +6,7 @@ import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -27,11 +28,13 @@ COLORS = (
 Point = tuple[str, float, float, tuple[float, float, float]]
 
 
-def pareto_svg(families: Mapping[str, Sequence[Point]], y: str = "mean over suites, %", *, lower: bool = False) -> str:
+def pareto_svg(
+    families: Mapping[str, Sequence[Point]], y: str = "mean over suites, %", *, lower: bool = False, bytes_a_bit: float = 0.0
+) -> str:  # fmt: skip
     """A score against paper bits and against stored bits, side by side, each with its front. families: points (label, paper bits, stored
     bits, (score, low, high)) that belong together, such as one method at several bits, by name. y: what the score is; lower: whether less
-    of it is better, on a logarithmic axis."""
-    figure = Figure(figsize=(10, 4.2), layout="constrained")
+    of it is better, on a logarithmic axis. bytes_a_bit: stored bytes of the model for each stored bit a weight, for an axis of bytes."""
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     for axis, place, title in ((left, 1, "bits as papers count them"), (right, 2, "bits as stored")):
         for number, (name, points) in enumerate(families.items()):
@@ -47,10 +50,22 @@ def pareto_svg(families: Mapping[str, Sequence[Point]], y: str = "mean over suit
         axis.set_xlim(0.95, 18)
         axis.set_xlabel(f"{title}, per weight")
         axis.grid(alpha=0.25)
+    if bytes_a_bit:
+        _bytes_axis(right, bytes_a_bit)
     left.set_ylabel(y)
     left.set_yscale("log" if lower else "linear")
     right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
     return _svg(figure)
+
+
+def _bytes_axis(axis: Axes, bytes_a_bit: float) -> None:
+    """The same places in bytes, above."""
+    unit, name = (2**30, "GiB") if 16 * bytes_a_bit >= 2**30 else (2**20, "MiB")
+    above = axis.secondary_xaxis("top", functions=(lambda bits: bits * bytes_a_bit / unit, lambda size: size * unit / bytes_a_bit))
+    ticks = [bits * bytes_a_bit / unit for bits in (1, 2, 3, 4, 8, 16)]
+    above.set_xticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
+    above.minorticks_off()
+    above.set_xlabel(f"stored, {name}")
 
 
 def _front(points: Sequence[Point], place: int, sign: int) -> list[Point]:

@@ -89,7 +89,7 @@ def _bits(candidate: Measured, other: Measured, name: str, more_bits: float) -> 
     told = f"{candidate.stored_bits:.3f} stored bits a weight, the other has {other.stored_bits:.3f}"
     if more <= more_bits + SAME_BITS:
         return Check(group="bits", name=f"stores no more than {name}", verdict="pass", detail=told)
-    told += f": {more:+.3f}, so they are not compared at equal stored bits. Allow it with gate.more_bits={math.ceil(more * 1000) / 1000:g}"
+    told += f": {more:+.3f}, so they are not compared at equal stored bits. Allow it with gate.more_bits={math.ceil(more * 100) / 100:g}"
     return Check(group="bits", name=f"stores no more than {name}", verdict="fail", detail=told)
 
 

@@ -8,7 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reports.comparison import significant
-from reports.results import Failure, MetricScore, Problem, Row, variant_label
+from reports.results import Cell, Failure, MetricScore, Problem, Row, variant_label
+
+PERTURBED = "fp_perturbed"  # conf/method
 
 if TYPE_CHECKING:
     from reports.against import Against
@@ -113,19 +115,20 @@ def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[P
                 columns.setdefault(_column(row, metric))
         c = row.cell
         groups.setdefault((c.model, variant_label(c), c.low, c.high, c.alpha, c.calibration_seed), []).append(row)
-    # What all rows have in common is not said in every name.
-    alphas, seeds = {row.cell.alpha for row in rows}, {row.cell.calibration_seed for row in rows}
-    methods: dict[str, set[tuple[str, str]]] = {}
+    # What all rows of a name have in common is not said.
+    kinds: dict[tuple[str, str], list[Cell]] = {}
     for row in rows:
-        methods.setdefault(variant_label(row.cell), set()).add((row.cell.low, row.cell.high))
+        kinds.setdefault((row.cell.model, variant_label(row.cell)), []).append(row.cell)
     lines = []
     for group in groups.values():
         cell = group[0].cell
         name = variant_label(cell)
         which = f" of {cell.high}" if cell.low == "none" else f" of {cell.low} and {cell.high}"
-        alpha = f", alpha {cell.alpha:g}" if len(alphas) > 1 else ""
-        seed = f", seed {cell.calibration_seed}" if len(seeds) > 1 else ""
-        lines.append(_line(group, name + (which if len(methods[name]) > 1 else "") + alpha + seed))
+        alike = kinds[cell.model, name]
+        which = which if len({(other.low, other.high) for other in alike}) > 1 else ""
+        alpha = f", alpha {cell.alpha:g}" if len({other.alpha for other in alike}) > 1 else ""
+        seed = f", seed {cell.calibration_seed}" if len({other.calibration_seed for other in alike}) > 1 else ""
+        lines.append(_line(group, name + which + alpha + seed))
     lines.sort(key=lambda line: (line.model, -line.stored_bits, -line.paper_bits, line.label))
     return Leaderboard(list(columns), _with_front(lines), list(failures), list(problems))
 
@@ -136,12 +139,22 @@ def _with_front(lines: Sequence[Line]) -> list[Line]:
     marked = []
     for line in lines:
         mine = _worth(line)
-        others = [(other.stored_bytes, worth) for other in lines if other.model == line.model and (worth := _worth(other)) is not None]
-        beaten = mine is None or any(
-            (size <= line.stored_bytes and worth > mine) or (size < line.stored_bytes and worth == mine) for size, worth in others
+        others = [
+            (other.stored_bytes, worth) for other in lines
+            if other.model == line.model and not _perturbed(other) and (worth := _worth(other)) is not None
+        ]  # fmt: skip
+        beaten = (
+            mine is None
+            or _perturbed(line)
+            or any((size <= line.stored_bytes and worth > mine) or (size < line.stored_bytes and worth == mine) for size, worth in others)
         )
         marked.append(replace(line, front=not beaten))
     return marked
+
+
+def _perturbed(line: Line) -> bool:
+    """A yardstick of noise, nobody's choice."""
+    return line.cells[0].cell.method == PERTURBED
 
 
 def _worth(line: Line) -> float | None:

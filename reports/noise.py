@@ -12,8 +12,6 @@ from reports.leaderboard import Line
 from reports.results import variant_label
 from reports.statistics import LEVEL
 
-PERTURBED = "fp_perturbed"  # conf/method
-
 
 @dataclass(frozen=True)
 class Noise:

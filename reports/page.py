@@ -16,8 +16,8 @@ from markupsafe import Markup
 from reports.against import FULL, Against
 from reports.claims import claims, findings
 from reports.comparison import SuiteDifference
-from reports.leaderboard import Leaderboard, bytes_text
-from reports.noise import PERTURBED, noise_floors
+from reports.leaderboard import PERTURBED, Leaderboard, bytes_text
+from reports.noise import noise_floors
 from reports.samples import SHOWN, samples
 from reports.scorecard import scorecard, tally
 from reports.studies import Study

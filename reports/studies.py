@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from reports.against import ratio_of, results_of, same_model
 from reports.comparison import paired_difference
 from reports.figures import Curve, curves_svg, pareto_svg
-from reports.leaderboard import Line
+from reports.leaderboard import PERTURBED, Line
 from reports.measurements import Entropy, Measurement, Orders, Search, Stability
 from reports.noise import noise_floors
 from reports.results import Cell
@@ -66,7 +66,7 @@ def studies(lines: Sequence[Line], measurements: Sequence[Measurement]) -> list[
         suffix = f" ({model})" if len(models) > 1 else ""
         made: list[Study | None] = []
         for yard in (MEAN, PERPLEXITY):
-            mine = [line for line in lines if line.model == model and yard.of(line) is not None]
+            mine = _usual_seed([line for line in lines if line.model == model and yard.of(line) is not None])
             made += [make(mine, yard) for make in (_tradeoff, _orders, _inputs, _calibrations, _alphas)]
         made += [*_measured(measured), _noise([line for line in lines if line.model == model])]
         found += [Study(s.title + suffix, s.text, s.svg, s.head, s.rows) for s in made if s is not None]
@@ -75,6 +75,13 @@ def studies(lines: Sequence[Line], measurements: Sequence[Measurement]) -> list[
 
 def _cell(line: Line) -> Cell:
     return line.cells[0].cell
+
+
+def _usual_seed(lines: Sequence[Line]) -> list[Line]:
+    """Without repeats of the calibration, and without perturbed copies of full precision: see the noise floor."""
+    seeds = [_cell(line).calibration_seed for line in lines]
+    usual = max(sorted(set(seeds)), key=seeds.count, default=0)
+    return [line for line in lines if _cell(line).calibration_seed == usual and _cell(line).method != PERTURBED]
 
 
 def _usual_alpha(lines: Sequence[Line]) -> float:
@@ -115,10 +122,11 @@ def _tradeoff(lines: Sequence[Line], yard: Yardstick) -> Study | None:
     for line in usual:
         families.setdefault(_family(_cell(line)), []).append(line)
     points = {name: [_point(line, yard) for line in group] for name, group in families.items()}
-    figure = pareto_svg(points, yard.axis, lower=yard.lower)
+    bytes_a_bit = usual[0].stored_bytes / usual[0].stored_bits
+    figure = pareto_svg(points, yard.axis, lower=yard.lower, bytes_a_bit=bytes_a_bit)
     text = (
-        "The same variants against the bits that papers count and against the bits that are kept. Variants of one method are joined; the "
-        "thin grey steps are the front: nothing smaller was better."
+        "The same variants against the bits that papers count and against the bits and bytes that are kept. Variants of one method are "
+        "joined; the thin grey steps are the front: nothing smaller was better."
     )
     return Study("Score against size", text, figure)
 

@@ -41,8 +41,8 @@ class Keep:
         return DenseWeight(smallest_exact(weight).cpu().clone())
 
     def _perturbed(self, weight: Tensor) -> Tensor:
-        # Layers of one shape shall not all be moved alike.
-        mixed = zlib.crc32(weight.contiguous().numpy().tobytes()) + (self.seed << 32)
+        # Layers of one shape shall not all be moved alike. 32 bits: torch's generator on the CPU looks at no more.
+        mixed = zlib.crc32(weight.contiguous().numpy().tobytes(), self.seed)
         noise = torch.rand(weight.shape, generator=torch.Generator().manual_seed(mixed), device="cpu")
         return weight * (1 + self.perturbation * (2 * noise - 1))
 

@@ -184,6 +184,20 @@ def test_the_unquantized_weight_is_kept_exactly_in_the_smallest_type():
         assert stored_bits(packed) == packed.paper_bits == bits
 
 
+def test_a_perturbation_moves_weights_by_no_more_than_it_says_and_otherwise_for_every_seed_and_layer():
+    weight, other = (planted_layer(seed=seed)[0].bfloat16().float() for seed in (0, 1))
+    moved = [Keep(perturbation=2**-8, seed=seed)(weight, None).dequantize() for seed in range(3)]
+    for value in moved:
+        assert ((value - weight).abs() <= 2**-7 * weight.abs()).all()  # itself, and the rounding to bfloat16
+        assert 0.1 < (value != weight).float().mean() < 0.9
+    assert not torch.equal(moved[0], moved[1])
+    assert not torch.equal(moved[1], moved[2])
+    same_place = (Keep(perturbation=2**-8)(other, None).dequantize() != other) == (moved[0] != weight)
+    assert 0.3 < same_place.float().mean() < 0.9
+    with pytest.raises(QuantizationError, match=r"perturbation is 1\.5"):
+        Keep(perturbation=1.5)
+
+
 @pytest.mark.parametrize("name", ORACLES)
 def test_all_but_a_handful_of_weights_equal_a_plain_loop_of_the_published_algorithm(name):
     weight, inputs = planted_layer(out=24, seed=4)
