@@ -154,7 +154,7 @@ def test_filters_leave_what_was_asked_for(opened):
     assert not any("rtn3" in text for text in shown(page))
     page.get_by_label("front only").uncheck()
     before = page.locator("#board thead th:visible").count()
-    page.get_by_label("mini_pope").uncheck()
+    page.get_by_role("checkbox", name="mini_pope").uncheck()
     assert page.locator("#board thead th:visible").count() == before - 1
     page.get_by_label("model").first.select_option(EVIL)
     assert len(shown(page)) == 1
