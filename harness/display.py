@@ -13,11 +13,16 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from reports.leaderboard import Leaderboard, Score, bytes_text
+from harness.pace import Pace, duration
+from reports.leaderboard import Leaderboard, Line, Score, bytes_text
+
+ALREADY = "already done"
+EVERY = 30.0  # seconds between two lines about the same work, where there is no terminal
 
 
 class Display(AbstractContextManager["Display"]):
-    """Two bars, cells and questions, on a terminal; one line a finished cell elsewhere; nothing but errors when quiet."""
+    """Two bars on a terminal, one for all cells and one for what runs now: blocks or questions. Elsewhere a line for each finished cell
+    with the time that is left, and one now and then about work that takes long. Nothing but errors when quiet."""
 
     def __init__(self, *, quiet: bool):
         # Bound now: lmms-eval's own printing is kept off the screen by replacing sys.stdout while it runs.
@@ -25,8 +30,9 @@ class Display(AbstractContextManager["Display"]):
         self.quiet = quiet
         self._progress: Progress | None = None
         self._cells: TaskID | None = None
-        self._questions: TaskID | None = None
-        self._jobs = 1
+        self._now: TaskID | None = None
+        self._pace = Pace(0)
+        self._work, self._doing = Pace(0), ""
         if self.console.is_terminal and not quiet:
             self._progress = Progress(
                 TextColumn("{task.description:<34}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(),
@@ -41,32 +47,54 @@ class Display(AbstractContextManager["Display"]):
         if not self.quiet:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
-    def step(self, text: str) -> None:
-        """Name what runs now, where there is no count of it."""
-        if self._progress is not None and self._questions is not None:
-            self._progress.reset(self._questions, total=None, description=text)
-
     def announce(self, cells: int, done: int, text: str) -> None:
         """Say what is about to be done, and begin to count it."""
         self.say(text)
+        self._pace = Pace(cells)
         if self._progress is not None and cells:
             self._progress.start()
             self._cells = self._progress.add_task("all cells", total=cells)
-            self._questions = self._progress.add_task("", total=None)
+            self._now = self._progress.add_task("", total=None)
+
+    def step(self, text: str) -> None:
+        """Name what runs now, where there is no count of it."""
+        self._begin(text, None)
 
     def start_cell(self, label: str, questions: int) -> None:
-        if self._progress is not None and self._questions is not None:
-            self._progress.reset(self._questions, total=questions, description=label)
+        self._begin(label, questions)
+
+    def worked(self, what: str, done: int, total: int) -> None:
+        """Blocks of a model, as calibration and quantization come to them."""
+        if what != self._doing or total != self._work.total:
+            began = None if self._work.total else self._work.began  # its first block began with the step before it
+            self._begin(what, total)
+            self._work.began = self._work.began if began is None else began
+        self.answered(done - self._work.done)
 
     def answered(self, count: int) -> None:
-        if self._progress is not None and self._questions is not None:
-            self._progress.advance(self._questions, count)
+        """So many more questions or blocks."""
+        self._work.done += count
+        if self._progress is not None and self._now is not None:
+            self._progress.advance(self._now, count)
+        elif self._work.total and self._work.done < self._work.total and self._work.due(EVERY):
+            self.say(f"  {self._doing}: {self._work.done:,} of {self._work.total:,}{_left(self._work)}")
 
     def finish_cell(self, label: str, outcome: str) -> None:
+        self._pace.done += 1
         if self._progress is not None and self._cells is not None:
             self._progress.advance(self._cells)
-        else:
+            return
+        if outcome == ALREADY:  # took no time, and says nothing of how long the others take
+            self._pace.done, self._pace.total = self._pace.done - 1, max(0, self._pace.total - 1)
             self.say(f"{label}: {outcome}")
+            return
+        count = f"[{self._pace.done}/{self._pace.total}] " if self._pace.total else ""
+        self.say(f"{count}{label}: {outcome}{_left(self._pace)}")
+
+    def _begin(self, what: str, total: int | None) -> None:
+        self._work, self._doing = Pace(total or 0), what
+        if self._progress is not None and self._now is not None:
+            self._progress.reset(self._now, total=total, description=what)
 
     def table(self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False) -> None:
         """Plain text in columns, numbers behind the first; with `wrap`, sentences instead."""
@@ -97,13 +125,13 @@ class Display(AbstractContextManager["Display"]):
                 table.add_column(heading, justify="right", no_wrap=True)
             for name, line in zip(names, board.lines, strict=True):
                 row = line.row(board)
-                costs = (f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes)) if number == 0 else ()
+                costs = _costs(line) if number == 0 else ()
                 table.add_row(name, *costs, *(_cell(row[i]) for i in part))
             self.console.print(table)
         if board.lines:
             self.say(
                 "Per cent (MME: points; texts: perplexity, lower is better), 95 % intervals over pictures or windows below each score; "
-                "bits and bytes of the decoder's linear layers."
+                "bits and bytes of the decoder's linear layers; differences to full precision on the same questions."
             )
         for failure in board.failures:
             self.say(f"FAILED {failure.model} {failure.method} k={failure.k} on {failure.suite}: {failure.error}")
@@ -111,8 +139,18 @@ class Display(AbstractContextManager["Display"]):
             self.say(f"UNREADABLE {problem.path}: {problem.reason}")
 
 
-_COSTS = ("paper\nbits", "stored\nbits", "stored\nbytes")
-_COST_WIDTH, _SCORE_WIDTH = 29, 12
+def _left(pace: Pace) -> str:
+    remaining = pace.remaining()
+    return f"; about {duration(remaining)} left" if remaining is not None and pace.done < pace.total else ""
+
+
+def _costs(line: Line) -> tuple[str, ...]:
+    beside = str(line.full.mean or line.full.ratio or "—") if line.full else "—"
+    return f"{line.paper_bits:.2f}", f"{line.stored_bits:.3f}", bytes_text(line.stored_bytes), beside.replace(" [", "\n[")
+
+
+_COSTS = ("paper\nbits", "stored\nbits", "stored\nbytes", "to full\nprecision")
+_COST_WIDTH, _SCORE_WIDTH = 45, 12
 
 
 def _parts(columns: int, width: int) -> list[range]:

@@ -20,7 +20,7 @@ from harness.lmms_model import LuqModel
 from harness.made_with import made_with
 from harness.perplexity import TextSuite
 from harness.schema import Config
-from harness.stages import Job, answered, calibrated, open_suites, open_workbench
+from harness.stages import Job, answered, calibrated, open_suites, open_workbench, outcome
 from harness.store import Store
 from harness.variant import Workbench, build
 from luq.apply import applied
@@ -44,7 +44,7 @@ def gate(job: Job, display: Display) -> int:
         checks.append(Check(group="answers", name="evaluation", verdict="skipped", detail="the contract is broken"))
     else:
         display.step("loading the model")
-        bench = open_workbench(config)
+        bench = open_workbench(config, display)
         device, suites = bench.loaded.device, _suites(config, bench, store)
         key = _key(config, bench, suites)
         measured, found = _measured(bench, config, suites, display)
@@ -137,7 +137,7 @@ def _measured(
             for name, suite in suites.items():
                 display.start_cell(f"{method.name} on {suite.title}", suite.whole_groups(config.limit))
                 _, results[name] = answered(bench.store, lm, suite, variant.digest, config)
-                display.finish_cell(f"{method.name} on {suite.title}", "done")
+                display.finish_cell(f"{method.name} on {suite.title}", f"done, {outcome(results[name])}")
     except (CellError, QuantizationError) as error:
         return None, Check(group="answers", name=title, verdict="fail", detail=str(error), seconds=time.monotonic() - began)
     told = f"{variant.stored_bits:.3f} stored bits a weight, {variant.paper_bits:.2f} by its paper"

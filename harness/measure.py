@@ -27,7 +27,7 @@ def measure(job: Job, display: Display) -> int:
     """Make one measurement, unless the store has it; returns 1 if a layer cannot be quantized."""
     config = job.config
     display.step(f"measuring {config.stage}")
-    bench = open_workbench(config)
+    bench = open_workbench(config, display)
     try:
         found = _STAGES[config.stage](bench, job)
     except QuantizationError as error:

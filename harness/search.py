@@ -33,7 +33,7 @@ MIB = 2**20
 def search(job: Job, display: Display) -> int:
     """Find k and keep what was found; returns 1 where no k holds."""
     display.step("searching")
-    bench, settings = open_workbench(job.config), job.config.search
+    bench, settings = open_workbench(job.config, display), job.config.search
     if not job.config.method.low:
         raise ConfigError("stage=search looks for the k of a method with a low and a high quantizer, such as method=luq")
     found = _by_budget(bench, job, settings) if settings.rule == "budget" else _Judge(bench, job, display).search()

@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from harness import digest, processes
-from harness.display import Display
+from harness.display import ALREADY, Display
 from harness.errors import CellError, ConfigError
 from harness.evaluate import LocalData, Suite, evaluate_suite, load_result, load_suites, local_data, mini_data
 from harness.export import export_model
@@ -26,7 +26,7 @@ from harness.variant import Variant, Workbench, build, quantizer_name
 from luq.apply import applied
 from luq.blocks import needs_calibration
 from luq.types import QuantizationError
-from reports.leaderboard import bytes_text
+from reports.leaderboard import bytes_text, shown_score
 from reports.results import Block, Cell, Failure, SuiteResult, to_json
 
 CELL_FILE = "cell.json"
@@ -76,13 +76,13 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     todo = processes.gathered([name for name in suites if not _complete(store, keys[name])])[0]
     for name in suites:
         if name not in todo:
-            display.finish_cell(_label(config, suites[name]), "already done")
+            display.finish_cell(_label(config, suites[name]), ALREADY)
     if not todo:
         return 0
     display.step(f"quantizing {config.method.name}")
     try:
         with processes.first_alone():
-            bench = open_workbench(config)
+            bench = open_workbench(config, display)
             if calibrated(config.method):
                 refuse_leakage(config.calibration, suites)
             variant = bench.variant(config.method)
@@ -102,11 +102,11 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             suite = suites[name]
             display.start_cell(_label(config, suite), suite.whole_groups(config.limit))
             try:
-                cell, result = _fill(store, lm, job, suite, variant, blocks, keys[name])
-                tracker.scalars(cell_scalars(cell, result))
+                cell, scores = _fill(store, lm, job, suite, variant, blocks, keys[name])
+                tracker.scalars(cell_scalars(cell, scores))
                 if name == todo[0]:
                     tracker.table("blocks", *layer_table(cell))
-                display.finish_cell(_label(config, suite), "done")
+                display.finish_cell(_label(config, suite), f"done, {outcome(scores)}")
             except (CellError, QuantizationError) as error:
                 failed += 1
                 _fail(store, keys[name], job, name, str(error))
@@ -161,8 +161,10 @@ def open_suites(config: Config, loaded: LoadedModel, store: Store) -> Mapping[st
     return load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)
 
 
-def open_workbench(config: Config) -> Workbench:
-    return Workbench(open_model(config), config.calibration, config.entropy, Store(Path(config.store)), config.workers)
+def open_workbench(config: Config, display: Display | None = None) -> Workbench:
+    """display: what is told how far calibration and quantization are."""
+    told = (display or Display(quiet=True)).worked
+    return Workbench(open_model(config), config.calibration, config.entropy, Store(Path(config.store)), config.workers, told)
 
 
 def _label(config: Config, suite: Suite | TextSuite) -> str:
@@ -230,6 +232,13 @@ def answered(store: Store, lm: LuqModel, suite: Suite | TextSuite, variant: str,
         with processes.first_alone():
             return evaluate_text(store, lm.loaded, suite, variant=variant, limit=config.limit, on_progress=lm.on_progress)
     return evaluate_suite(store, lm, suite, variant=variant, limit=config.limit, max_error_share=config.max_error_share)
+
+
+def outcome(result: SuiteResult) -> str:
+    """Scores in a few words."""
+    scores = [score.text for metric in result.metrics if metric.primary and (score := shown_score(metric)) is not None]
+    asked = "windows" if result.metrics and result.metrics[0].statistic == "perplexity" else "questions"
+    return f"{' and '.join(scores) or 'no score'} ({result.n:,} {asked})"
 
 
 def _fail(store: Store, key: str, job: Job, suite: str, error: str) -> None:

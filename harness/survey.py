@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.pace import duration
 from harness.stages import CELL_FILE, Job, cell_key, each_k, open_model, open_suites
 from harness.store import Store
 
@@ -75,10 +76,3 @@ def _seconds_per_question(root: Path) -> dict[str, float]:
     for (suite, _), (seconds, questions) in asked.items():
         found.setdefault(suite, []).append(seconds / max(questions, 1))
     return {suite: statistics.median(values) for suite, values in found.items()}
-
-
-def duration(seconds: float) -> str:
-    """A length of time as people say it."""
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{round(seconds / 60)} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

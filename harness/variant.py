@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -32,6 +32,8 @@ from luq.quantizers import build_quantizer
 from luq.sequence import grafted_weights, sequential_weights
 from luq.types import LayerStats, Plan, Quantizer, stored_bytes
 from reports.results import Block
+
+Progress = Callable[[str, int, int], None]
 
 
 @dataclass(frozen=True)
@@ -69,14 +71,18 @@ class Workbench:
 
     def __init__(
         self, loaded: LoadedModel, calibration: CalibrationConfig, entropy: EntropyConfig, store: Store,
-        workers: WorkersConfig | None = None,
+        workers: WorkersConfig | None = None, on_progress: Progress = lambda _what, _done, _total: None,
     ):  # fmt: skip
+        self.on_progress = on_progress
         self.loaded, self.calibration, self.entropy_config, self.store = loaded, calibration, entropy, store
         self.workers = workers or WorkersConfig()
         self.origin = calibration_digest(loaded, calibration)
         self._parts = parts(calibration)
         self.entries = StoredBank(store, self.origin)
-        self.bank = Bank(loaded.blocks, loaded.family, self.stats, self.entries, self.captures)
+        self.bank = Bank(
+            loaded.blocks, loaded.family, self.stats, self.entries, self.captures,
+            lambda done, total: self.on_progress("quantizing blocks", done, total),
+        )  # fmt: skip
 
     def each_stats(self) -> Iterator[tuple[int, Mapping[str, LayerStats]]]:
         """(block, its statistics), block by block. A streamed model's are not kept: they fill a disk many times the model's size."""
@@ -110,6 +116,7 @@ class Workbench:
         data = self._collect(missing)
         for capture in capture_blocks(self.loaded.model, self.loaded.family, list(data.parts.values())):
             self._keep_stats(missing, capture)
+            self.on_progress("calibrating blocks", capture.index + 1, len(self.loaded.blocks))
 
     def _keep_stats(self, captured: list[Part], capture: BlockCapture) -> None:
         for part, stats in zip(captured, capture.stats, strict=True):
@@ -174,6 +181,7 @@ class Workbench:
                 block, label = self.loaded.blocks[capture.index], f"block {capture.index}"
                 made = quantize_block(block, self.loaded.family, quantizer, capture.stats[0], label, capture.inputs)
                 self.entries.save(capture.index, quantizer, made)
+            self.on_progress("quantizing blocks", capture.index + 1, len(self.loaded.blocks))
             del capture  # its Hessians make room for the next block's
         self.finish_pass()
 

@@ -67,11 +67,15 @@ class Bank:
     """Entries of one model and one calibration.
 
     stats(block): its statistics from full-precision inputs. captures(): a pass over the blocks with those inputs. Each is asked only if an
-    entry is missing that needs it.
+    entry is missing that needs it. on_block(done, total): called when an entry has been made.
     """
 
-    def __init__(self, blocks: nn.ModuleList, family: Family, stats: StatsSource, storage: BankStorage, captures: CaptureSource):
+    def __init__(
+        self, blocks: nn.ModuleList, family: Family, stats: StatsSource, storage: BankStorage, captures: CaptureSource,
+        on_block: Callable[[int, int], None] = lambda _done, _total: None,
+    ):  # fmt: skip
         self.blocks, self.family, self.stats, self.storage, self.captures = blocks, family, stats, storage, captures
+        self.on_block = on_block
 
     def plan_weights(self, plan: Plan) -> dict[int, BlockWeights]:
         """The entries of every block that the plan quantizes."""
@@ -85,6 +89,7 @@ class Bank:
             if i not in made:
                 stats = self.stats(i) if quantizer.needs_stats else {}
                 made[i] = self._keep(i, quantizer, quantize_block(self.blocks[i], self.family, quantizer, stats, f"block {i}"))
+                self.on_block(len(made), len(missing))
         return {i: made[i] if entry is None else entry for i, entry in found.items()}
 
     def _from_inputs(self, missing: Mapping[int, Quantizer]) -> dict[int, BlockWeights]:
@@ -95,6 +100,7 @@ class Bank:
             if i in missing:
                 weights = quantize_block(self.blocks[i], self.family, missing[i], {}, f"block {i}", capture.inputs)
                 made[i] = self._keep(i, missing[i], weights)
+                self.on_block(len(made), len(missing))
             if len(made) == len(missing):
                 break
         return made

@@ -176,7 +176,8 @@ def _column(row: Row, metric: MetricScore) -> Column:
     return Column(row.result.suite, metric.metric, f"{row.result.suite_title} {part}" if several else row.result.suite_title)
 
 
-def _score(metric: MetricScore) -> Score | None:
+def shown_score(metric: MetricScore) -> Score | None:
+    """A metric as tables have it; None where it has no score."""
     if metric.score is None or metric.ci_low is None or metric.ci_high is None:
         return None
     perplexity = metric.statistic == "perplexity"
@@ -186,7 +187,7 @@ def _score(metric: MetricScore) -> Score | None:
 
 def _line(group: Sequence[Row], label: str) -> Line:
     cell = group[0].cell
-    scores = {_column(r, m): s for r in group for m in r.result.metrics if m.primary and (s := _score(m)) is not None}
+    scores = {_column(r, m): s for r in group for m in r.result.metrics if m.primary and (s := shown_score(m)) is not None}
     return Line(
         cell.model, label, cell.alpha, cell.paper_bits, cell.stored_bits, cell.stored_bytes, scores, _mean(group),
         sum(r.result.n for r in group), sum(r.result.errors for r in group), sum(r.result.empty for r in group),
@@ -201,7 +202,7 @@ def _mean(group: Iterable[Row]) -> Score | None:
     shares: list[tuple[float, float]] = []
     count = 0
     for row in group:
-        parts = [s for m in row.result.metrics if m.primary and (s := _score(m)) is not None]
+        parts = [s for m in row.result.metrics if m.primary and (s := shown_score(m)) is not None]
         if not any(m.primary for m in row.result.metrics):
             continue  # a submission: the official server scores it
         if not parts:

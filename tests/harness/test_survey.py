@@ -1,6 +1,6 @@
 import pytest
 
-from harness.survey import Survey, duration
+from harness.survey import Survey
 
 
 @pytest.mark.parametrize(
@@ -14,8 +14,3 @@ from harness.survey import Survey, duration
 )
 def test_a_survey_says_what_is_done_and_what_is_left(survey, said):
     assert str(survey).startswith(said)
-
-
-@pytest.mark.parametrize(("seconds", "said"), [(0.2, "1 s"), (80, "80 s"), (100, "2 min"), (5000, "83 min"), (7200, "2.0 h")])
-def test_durations_are_told_in_a_unit_that_fits(seconds, said):
-    assert duration(seconds) == said
