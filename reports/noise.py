@@ -50,14 +50,20 @@ def noise_floors(lines: Sequence[Line]) -> list[Noise]:
 def _noise(model: str, label: str, group: Sequence[Line]) -> Noise:
     means = [line.mean.value for line in group if line.mean is not None]
     deviation = _deviation(means)
-    freedom, tail = len(means) - 1, (1 - LEVEL) / 2
-    low, high = (deviation * math.sqrt(freedom / chi2.ppf(p, freedom)) for p in (1 - tail, tail))
+    low, high = _interval(deviation, len(means))
     suites = {}
     for column in group[0].scores:
         scores = [line.scores[column].percent[0] for line in group if column in line.scores]
         if len(scores) == len(group):
             suites[column.title] = _deviation(scores)
-    return Noise(model, label, len(means), deviation, float(low), float(high), suites)
+    return Noise(model, label, len(means), deviation, low, high, suites)
+
+
+def _interval(deviation: float, repeats: int) -> tuple[float, float]:
+    """Of a standard deviation, from the chi-squared distribution of its square."""
+    freedom, tail = repeats - 1, (1 - LEVEL) / 2
+    low, high = (deviation * math.sqrt(freedom / chi2.ppf(p, freedom)) for p in (1 - tail, tail))
+    return float(low), float(high)
 
 
 def _deviation(values: Sequence[float]) -> float:
