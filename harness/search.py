@@ -19,10 +19,10 @@ from harness.variant import Variant, Workbench
 from luq.allocation.search import bisect_k, scan_k, smallest_within
 from luq.apply import applied
 from luq.quantizers.keep import smallest_exact
-from reports.comparison import paired_difference
 from reports.leaderboard import bytes_text
 from reports.measurements import Asked, Search
-from reports.results import SuiteResult
+from reports.paired import Paired, compare
+from reports.results import MetricScore, SuiteResult
 from tasks.mini.suites import SELECTION_SEED
 
 LOOKS = 4  # after an eighth, a quarter, a half and all of the questions
@@ -128,13 +128,23 @@ class _Judge:
     def _score(self, k: int, count: int) -> tuple[float, float, float]:
         """(score, low, high) in the metric's unit; relative: what k loses to k=0 on the same questions, in points."""
         if self.settings.relative:
-            found = paired_difference({"": self._result(k, count)}, {"": self._result(0, count)})
-            return found.points, found.low, found.high
-        metric = next(m for m in self._result(k, count).metrics if m.metric == self.metric)
+            found = self._compared(self._result(k, count), self._result(0, count))
+            return found.difference, found.low, found.high
+        metric = self._metric_of(self._result(k, count))
         if metric.score is None or metric.ci_low is None or metric.ci_high is None:
             raise ConfigError(f"search.metric={self.metric} has no score on {self.suite.title}")
         scale = 100 if metric.maximum == 1 else 1
         return scale * metric.score, scale * metric.ci_low, scale * metric.ci_high
+
+    def _metric_of(self, result: SuiteResult) -> MetricScore:
+        return next(metric for metric in result.metrics if metric.metric == self.metric)
+
+    def _compared(self, first: SuiteResult, second: SuiteResult) -> Paired:
+        """Under the metric that is searched by, in per cent or MME's points."""
+        metric = self._metric_of(first)
+        found = compare(first, second, metric)
+        scale = 100 if metric.maximum == 1 else 1
+        return replace(found, difference=scale * found.difference, low=scale * found.low, high=scale * found.high)
 
     def _result(self, k: int, count: int) -> SuiteResult:
         if (k, count) not in self.results:
@@ -154,7 +164,7 @@ class _Judge:
         ks = sorted(self.asked)
         for before, after in itertools.pairwise(ks):
             results = [self.results[k, self.asked[k].questions] for k in (after, before)]
-            if paired_difference(*({"": result} for result in results)).points > 0:
+            if self._compared(*results).difference > 0:
                 found.append(after)
         return found
 

@@ -134,22 +134,21 @@ def build(rows: Sequence[Row], failures: Sequence[Failure], problems: Sequence[P
 
 
 def _with_front(lines: Sequence[Line]) -> list[Line]:
-    """Marks, for each model, the variants that no other beats with as few stored bytes; by the mean, or where there is none by
-    perplexity."""
-    marked = []
+    """Marks, for each model, the variants that no other of as many questions beats with as few stored bytes; by the mean, or where there is
+    none by perplexity. One that lacks a suite cannot be compared."""
+    wanted: dict[str, set[Column]] = {}
     for line in lines:
-        mine = _worth(line)
-        others = [
-            (other.stored_bytes, worth) for other in lines
-            if other.model == line.model and not _perturbed(other) and (worth := _worth(other)) is not None
-        ]  # fmt: skip
-        beaten = (
-            mine is None
-            or _perturbed(line)
-            or any((size <= line.stored_bytes and worth > mine) or (size < line.stored_bytes and worth == mine) for size, worth in others)
-        )
-        marked.append(replace(line, front=not beaten))
-    return marked
+        wanted.setdefault(line.model, set()).update(line.scores)
+    running = [line for line in lines if set(line.scores) == wanted[line.model] and not _perturbed(line) and _worth(line) > -math.inf]
+    on_front = [line for line in running if not any(_beats(other, line) for other in running)]
+    return [replace(line, front=any(line is one for one in on_front)) for line in lines]
+
+
+def _beats(other: Line, line: Line) -> bool:
+    """As good in no more bytes, and better in one of the two."""
+    if (other.model, other.questions) != (line.model, line.questions) or other.stored_bytes > line.stored_bytes:
+        return False
+    return _worth(other) > _worth(line) or (_worth(other) == _worth(line) and other.stored_bytes < line.stored_bytes)
 
 
 def _perturbed(line: Line) -> bool:
@@ -157,10 +156,11 @@ def _perturbed(line: Line) -> bool:
     return line.cells[0].cell.method == PERTURBED
 
 
-def _worth(line: Line) -> float | None:
+def _worth(line: Line) -> float:
+    """More is better; minus infinity without a score."""
     if line.mean is not None:
         return line.mean.value
-    return -line.perplexity.value if line.perplexity is not None else None
+    return -line.perplexity.value if line.perplexity is not None else -math.inf
 
 
 _SUITE_ORDER = ("MME", "MMBench", "TextVQA", "VQAv2", "GQA", "POPE", "ChartQA", "DocVQA", "MathVista")

@@ -27,7 +27,7 @@ def page(board: Leaderboard, found: Sequence[Study], root: Path) -> str:
     """root: of the store, for the pictures of the samples."""
     environment = Environment(loader=PackageLoader("reports"), autoescape=select_autoescape(["html"]), trim_blocks=True, lstrip_blocks=True)
     environment.filters |= {"bytes_text": bytes_text, "svg": Markup, "points": _points}  # figures are drawn here from escaped labels
-    noise = next((one.floor for one in noise_floors(board.lines) if one.label == PERTURBED), None)
+    noise = next((one.floor for one in noise_floors(board.lines) if one.label == PERTURBED and one.floor), None)
     shown, missing = samples(board.lines, root), holes(board)
     card, made = scorecard(board.lines), [line.cells[0].cell.made_with for line in board.lines]
     environments = {_letter(number): each for number, each in enumerate({str(one): one for one in made}.values())}

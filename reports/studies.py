@@ -299,7 +299,7 @@ def _correlations(found: Orders) -> Study:
 
 def _search(found: Search) -> Study:
     rows = [
-        (str(a.k), f"{100 * a.score:.1f} [{100 * a.low:.1f}, {100 * a.high:.1f}]", str(a.questions), "yes" if a.holds else "no",
+        (str(a.k), f"{a.score:.1f} [{a.low:.1f}, {a.high:.1f}]", str(a.questions), "yes" if a.holds else "no",
          "interval" if a.decided else "all questions")
         for a in found.asked
     ]  # fmt: skip
