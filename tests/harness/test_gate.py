@@ -11,11 +11,10 @@ import torch
 from harness.display import Display
 from harness.gate import _contract
 from luq.contract import layer_errors
-from luq.packing import unpack_bits
 from luq.quantizers import GPTQ, QUANTIZERS, RTN
-from luq.quantizers.grids import GridWeight
 from luq.types import LayerStats
 from reports.gate import layers
+from tests.luq.quantizers.test_planted_faults import repacked
 
 BITS = 3
 
@@ -31,16 +30,6 @@ def broken(name, call):
             return call(GPTQ(self.bits, group=self.group), weight, stats)
 
     return Broken
-
-
-def repacked(packed, *, codes=None, scale=None, zero=None):
-    groups = packed.scale.shape[1]
-    old = unpack_bits(packed.codes, packed.bits, packed.shape[0] * packed.shape[1]).reshape(packed.shape).float()
-    offsets = unpack_bits(packed.zero, packed.bits, packed.shape[0] * groups).reshape(-1, groups).float()
-    return GridWeight.pack(
-        codes(old) if codes else old, scale(packed.scale.float()) if scale else packed.scale.float(), zero(offsets) if zero else offsets,
-        bits=packed.bits, group=packed.group, scale_dtype=torch.float16,
-    )  # fmt: skip
 
 
 def not_undone(method, weight, stats):

@@ -44,7 +44,7 @@ def test_json_lines_hold_scores_with_intervals_sizes_layers_and_figures(run, tmp
     assert scalars["mini_gqa/errors"] == 0
     (blocks,) = [line for line in lines if line.get("table") == "blocks"]
     assert [row[0] for row in blocks["rows"]] == [0, 1, 2, 3]
-    assert sorted(row[1] for row in blocks["rows"]) == ["binary", "grid", "grid", "grid"]
+    assert sorted(row[1] for row in blocks["rows"]) == ["billm-code", "gptq-4", "gptq-4", "gptq-4"]
     assert lines[-1] == {"finished": True}
     assert any(line.get("figure") == "Score against size" and line["svg"].startswith("<svg") for line in runs["report"])
 
