@@ -8,10 +8,10 @@ import json
 from typing import TYPE_CHECKING
 
 from PIL import Image
-from reports.samples import INDEX, PICTURES
 
 from harness import digest
 from harness.store import Store
+from reports.samples import INDEX, PICTURES
 
 if TYPE_CHECKING:
     from harness.evaluate import Suite
