@@ -25,7 +25,7 @@ from harness.errors import CellError, ConfigError
 from harness.hub_data import reachable
 from harness.lmms_model import LuqModel
 from harness.pictures import keep_pictures
-from harness.store import AnswerLog, Store
+from harness.store import AnswerLog, Store, safe_name
 from reports.results import Answer, MetricScore, Status, SuiteResult, to_json
 from reports.statistics import Judged, estimate
 from tasks.mini import suites as mini
@@ -80,6 +80,9 @@ def load_suites(folder: str, names: tuple[str, ...], family: str, data: LocalDat
 
     Raises ConfigError for unknown names, listing the known ones.
     """
+    folders = sorted(path.name for path in TASKS.iterdir() if any(path.glob("*.yaml")))
+    if folder not in folders:  # task files may name functions to run: only those that come with the harness are read
+        raise ConfigError(f"suite.folder is {folder!r}; choose one of {', '.join(folders)}")
     manager = TaskManager(include_path=str(TASKS / folder), include_defaults=False, model_name=family)
     unknown = sorted(set(names) - set(manager.all_tasks))
     if unknown:
@@ -217,7 +220,7 @@ def evaluate_suite(
     )  # fmt: skip
     if suite.submission:
         rows = [sample[suite.submission] for sample in samples]
-        store.write_file(store.root / "submissions" / f"{suite.name}-{variant[:8]}.json", json.dumps(rows))
+        store.write_file(store.root / "submissions" / f"{safe_name(suite.name)}-{variant[:8]}.json", json.dumps(rows))
     with store.creating("results", key) as folder:
         (folder / RESULT_FILE).write_text(to_json(result))
     return key, result

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, replace
@@ -21,7 +20,7 @@ from harness.made_with import made_with
 from harness.perplexity import TextSuite
 from harness.schema import Config
 from harness.stages import Job, answered, calibrated, open_suites, open_workbench, outcome
-from harness.store import Store
+from harness.store import Store, safe_name
 from harness.variant import Workbench, build
 from luq.apply import applied
 from luq.contract import contract_checks, layer_errors
@@ -210,8 +209,7 @@ def _earlier(config: Config, store: Store, key: str) -> GateRun | None:
 
 
 def _folder(config: Config) -> Path:
-    name = re.sub(r"[^\w.-]+", "-", f"{config.model.name}-{config.method.name}").strip(".-") or "method"
-    return Path(config.out) if config.out else Path(config.store) / "gate" / name[:100]
+    return Path(config.out) if config.out else Path(config.store) / "gate" / safe_name(f"{config.model.name}-{config.method.name}")
 
 
 def _write(run: GateRun, config: Config, store: Store, key: str) -> None:

@@ -23,6 +23,7 @@ from safetensors.torch import load_file
 from harness import digest
 from harness.errors import ConfigError
 from harness.store import CorruptEntry, verify_tensors
+from reports.strict_json import strict_json
 
 EMBEDDED = Path(__file__).parent.parent / "tasks" / "mini" / "weights"
 WEIGHTS = "model.safetensors"
@@ -111,7 +112,7 @@ def _verified_identity(folder: Path) -> str:
     if not hashes.exists():
         return digest.of_value({p.name: digest.of_file(p) for p in files})
     try:
-        promised = json.loads(hashes.read_text())
+        promised = strict_json(hashes.read_text())
         verify_tensors(load_file(folder / WEIGHTS), promised)
     except (CorruptEntry, SafetensorError, OSError, ValueError) as error:
         raise ConfigError(f"{folder / WEIGHTS} is damaged: {error}. Restore the file (git checkout, or download it again)") from error

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from luq.blocks import BlockWeights
 from luq.families import find_family
 from luq.packed_linear import pack_model
 from luq.types import QuantizationError
+from reports.strict_json import strict_json
 
 FORMAT = "luq-packed-1"
 
@@ -27,7 +27,7 @@ FORMAT = "luq-packed-1"
 def read_manifest(folder: Path) -> dict[str, Any]:
     """The manifest of a packed model folder; {} where the folder has none or holds something else."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = strict_json((folder / MANIFEST).read_text())
     except (OSError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else {}

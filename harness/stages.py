@@ -20,7 +20,7 @@ from harness.models import LoadedModel, load_model
 from harness.perplexity import TextSuite, evaluate_text, load_text_suites
 from harness.processors import TextProcessor
 from harness.schema import Config, EntropyConfig, MethodConfig
-from harness.store import Store
+from harness.store import Store, safe_name
 from harness.track import cell_scalars, layer_table, tracked
 from harness.variant import Variant, Workbench, build, quantizer_name
 from luq.apply import applied
@@ -129,7 +129,8 @@ def export(job: Job, display: Display) -> int:
     except QuantizationError as error:
         display.say(f"FAILED {config.method.name}: {error}")
         return 1
-    folder = Path(config.out or Path(config.store) / "export" / f"{loaded.name}-{config.method.name}-{variant.digest[:8]}")
+    name = f"{safe_name(f'{loaded.name}-{config.method.name}')}-{variant.digest[:8]}"
+    folder = Path(config.out or Path(config.store) / "export" / name)
     size = export_model(folder, loaded, variant, config.method.name)
     display.say(f"{folder}: {bytes_text(size)} in all, {variant.stored_bits:.3f} stored bits for each weight of the decoder's linears")
     display.say(f"Evaluate it: python -m harness method=fp model.name={loaded.name}-packed model.path={shlex.quote(str(folder))}")

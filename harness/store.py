@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -19,11 +20,17 @@ from torch import Tensor
 
 from harness import digest
 from harness.errors import StoreError
+from reports.strict_json import strict_json
 
 Schema = TypeVar("Schema", bound=BaseModel)
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 VALUE = "value.json"
+
+
+def safe_name(text: str) -> str:
+    """One part of a path, whatever a model, method or suite is called: no separator, no leading dot, no more than 100 characters."""
+    return re.sub(r"[^\w.-]+", "-", text).strip(".-")[:100] or "unnamed"
 
 
 class CorruptEntry(Exception):
@@ -116,7 +123,7 @@ class Store:
         if not self.has(kind, key):
             return None
         try:
-            return json.loads((self.path(kind, key) / VALUE).read_text())
+            return strict_json((self.path(kind, key) / VALUE).read_text())
         except (OSError, ValueError) as error:
             self.set_aside(kind, key, str(error))
             return None
@@ -164,7 +171,7 @@ class Store:
 def read_verified(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, meta) of a folder, every tensor checked against the manifest. Raises CorruptEntry that names the first bad tensor."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text())
+        manifest = strict_json((folder / MANIFEST).read_text())
         tensors = load_file(folder / TENSORS)
         hashes, meta = manifest["sha256"], manifest["meta"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -204,7 +211,7 @@ class AnswerLog:
         answers: dict[str, dict[str, Any]] = {}
         for path in sorted(self.folder.glob("*.json")):
             try:
-                part = json.loads(path.read_text())
+                part = strict_json(path.read_text())
                 if digest.of_value(part["answers"]) != part["sha256"]:
                     raise ValueError("its digest does not fit")
                 answers.update(part["answers"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from harness.errors import ConfigError
 from harness.pace import duration
 from harness.stages import CELL_FILE, Job, cell_key, each_k, open_model, open_suites
 from harness.store import Store
+from reports.strict_json import strict_json
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def _seconds_per_question(root: Path) -> dict[str, float]:
     asked: dict[tuple[str, str], tuple[float, int]] = {}
     for path in (root / "cells").glob(f"*/{CELL_FILE}"):
         try:
-            cell = json.loads(path.read_text())
+            cell = strict_json(path.read_text())
             place = (cell["suite"], cell["result"])
             asked[place] = max(asked.get(place, (0.0, 1)), (float(cell["seconds"]), int(cell["questions"])))
         except (OSError, ValueError, KeyError, TypeError):

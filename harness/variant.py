@@ -19,7 +19,7 @@ from harness.errors import ConfigError
 from harness.external import External, run_worker
 from harness.models import LoadedModel
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
-from harness.store import Store
+from harness.store import Store, safe_name
 from harness.stored_bank import StoredBank, load_stats, save_stats, sum_stats
 from harness.stored_states import StoredStates
 from luq.allocation.orders import block_order
@@ -254,7 +254,7 @@ class Workbench:
         key = self.entries.key(0, quantizer)
         made = run_worker(
             quantizer, self.loaded, self.data.sequences, environments=Path(self.workers.folder),
-            timeout=self.workers.timeout, log=self.store.root / "logs" / f"worker-{quantizer.title}-{key}.log",
+            timeout=self.workers.timeout, log=self.store.root / "logs" / f"worker-{safe_name(quantizer.title)}-{key}.log",
         )  # fmt: skip
         for block, weights in made.items():
             self.entries.save(block, quantizer, weights)

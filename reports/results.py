@@ -10,6 +10,8 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
+from reports.strict_json import strict_json
+
 SCHEMA_VERSION = 2  # 1 had no blocks, pictures or made_with
 Version = Literal[1, 2]
 KEY = r"^[0-9A-Za-z_-]{0,128}$"  # a name of one folder and nothing else
@@ -222,7 +224,7 @@ class NewerSchema(ValueError):
 def refuse_newer(text: str) -> None:
     """Raise NewerSchema for the JSON text of a schema that this version does not know; whatever else is wrong is for others to say."""
     try:
-        found = json.loads(text)
+        found = strict_json(text)
     except ValueError:
         return
     version = found.get("schema_version") if isinstance(found, dict) else None

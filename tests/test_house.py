@@ -40,6 +40,6 @@ def test_files_stay_under_400_lines():
             assert len(path.read_text().splitlines()) <= 400, path
 
 
-def test_configuration_files_name_no_code():
+def test_r20_configuration_files_name_no_code():
     for path in (ROOT / "conf").rglob("*.yaml"):
         assert "_target_" not in path.read_text(), path

@@ -37,7 +37,7 @@ def test_one_command_quantizes_evaluates_and_reports(run, tmp_path):
     assert "gptq4" in (tmp_path / "runs" / "report" / "index.html").read_text()
 
 
-def test_the_same_command_again_evaluates_nothing(run, tmp_path, monkeypatch):
+def test_r1_the_same_command_again_evaluates_nothing(run, tmp_path, monkeypatch):
     run(*SMALL, "method=fp")
     before = rows(tmp_path)
     monkeypatch.setattr(LuqModel, "_generate", lambda *_: pytest.fail("asked again"))
@@ -111,7 +111,7 @@ def test_a_bad_configuration_is_one_clear_error_with_exit_code_2(run, tmp_path, 
     assert "Traceback" not in text
 
 
-def test_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(run, tmp_path, monkeypatch):
+def test_r27_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(run, tmp_path, monkeypatch):
     real = LuqModel._generate
 
     def generate(self, batch, ahead=None):
@@ -132,7 +132,7 @@ def test_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(run, tmp_p
     assert len(rows(tmp_path)) == 3
 
 
-def test_a_layer_that_cannot_be_quantized_fails_its_cell_by_name(run, tmp_path, embedded, monkeypatch):
+def test_r9_a_layer_that_cannot_be_quantized_fails_its_cell_by_name(run, tmp_path, embedded, monkeypatch):
     weight = embedded.blocks[2].self_attn.q_proj.weight
     monkeypatch.setattr("harness.stages.load_model", lambda *_, **_options: embedded)
     kept = weight.data.clone()
@@ -225,7 +225,7 @@ def command(store, *arguments):
     return [sys.executable, "-m", "harness", f"store={store}", "suite=mini_gqa", "method=fp", "limit=120", "batch_size=2", *arguments]
 
 
-def test_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(tmp_path, run):
+def test_r1_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(tmp_path, run):
     """kill -9 in the middle of a suite, then the same command."""
     store = tmp_path / "killed"
     process = subprocess.Popen(command(store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)

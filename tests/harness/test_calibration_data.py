@@ -81,7 +81,7 @@ def test_a_text_file_and_a_saved_data_set_can_be_the_sources(embedded, tmp_path)
     assert not held_out & {question for _, question in image_text_source(folder).prompts(0)}
 
 
-def test_fewer_sequences_than_asked_for_are_an_error_that_says_how_many_there_are(embedded, tmp_path):
+def test_r15_fewer_sequences_than_asked_for_are_an_error_that_says_how_many_there_are(embedded, tmp_path):
     text, folder = sources(tmp_path, rows=4)
     with pytest.raises(
         ConfigError, match=r"calibration\.image_text=.* ends after \d+ tokens of 2000; ask for fewer with calibration\.tokens"

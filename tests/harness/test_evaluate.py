@@ -72,7 +72,7 @@ def test_one_constant_letter_never_passes_a_circular_group(store, embedded, suit
     assert evaluate(store, scripted(embedded, lambda *_: "A"), suites["mini_mmbench"]).metrics[0].score == 0
 
 
-def test_empty_unparseable_and_wrong_answers_are_counted_apart(store, embedded, suites):
+def test_r4_empty_unparseable_and_wrong_answers_are_counted_apart(store, embedded, suites):
     def answer(label, _):
         return ("", "perhaps", "yes")[int(label.split()[1]) % 3]
 
@@ -92,13 +92,13 @@ def failing(embedded, share):
     return lm
 
 
-def test_more_errors_than_allowed_fail_the_cell_and_give_no_score(store, embedded, suites):
+def test_r4_more_errors_than_allowed_fail_the_cell_and_give_no_score(store, embedded, suites):
     with pytest.raises(CellError, match="POPE: 4 of 120 questions raised an error, the first: RuntimeError: decoder broke"):
         evaluate(store, failing(embedded, 33), suites["mini_pope"], limit=120)
     assert not (store.root / "results").exists()
 
 
-def test_fewer_errors_are_counted_beside_the_score(store, embedded, suites):
+def test_r4_fewer_errors_are_counted_beside_the_score(store, embedded, suites):
     result = evaluate(store, failing(embedded, 33), suites["mini_pope"], limit=120, max_error_share=0.05)
     assert result.errors == 4
     assert sum(a.status == "error" for a in result.answers) == 4
@@ -124,7 +124,7 @@ def test_a_complete_result_is_not_asked_again_and_a_larger_limit_asks_only_the_r
     assert again.asked == 10
 
 
-def test_other_weights_are_other_answers(store, embedded, suites):
+def test_r2_other_weights_are_other_answers(store, embedded, suites):
     suite = suites["mini_gqa"]
     evaluate(store, scripted(embedded, lambda *_: "red"), suite, limit=10, variant="first")
     other = LuqModel(loaded=embedded, batch_size=16)
@@ -132,7 +132,7 @@ def test_other_weights_are_other_answers(store, embedded, suites):
     assert other.asked == 10
 
 
-def test_a_flipped_byte_in_a_result_is_noticed_and_the_result_made_again(store, embedded, suites):
+def test_r6_a_flipped_byte_in_a_result_is_noticed_and_the_result_made_again(store, embedded, suites):
     suite, lm = suites["mini_gqa"], scripted(embedded, lambda *_: "red")
     key, result = evaluate_suite(store, lm, suite, variant="v", limit=10, max_error_share=0.0)
     path = store.path("results", key) / "result.json"
@@ -179,8 +179,7 @@ def broken_pictures():
     }  # fmt: skip
 
 
-def test_an_undecodable_picture_is_a_data_error_with_equal_denominators_for_all_variants(store, embedded, tmp_path):
-    """R16"""
+def test_r16_an_undecodable_picture_is_a_data_error_with_equal_denominators_for_all_variants(store, embedded, tmp_path):
     rows = list(mini.gqa_rows(mini.Drawer("gqa", 1), 8))
     kinds = broken_pictures()
     for row, data in zip(rows, [*kinds.values(), None, None], strict=True):

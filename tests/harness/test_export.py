@@ -47,7 +47,7 @@ def test_the_exported_model_computes_what_the_variant_computes(name, workbench, 
         Workbench(loaded, workbench.calibration, workbench.entropy_config, workbench.store).variant(METHODS["luq"])
 
 
-def test_a_flipped_byte_is_refused_and_the_tensor_named(workbench, narrow, tmp_path):
+def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(workbench, narrow, tmp_path):
     export_model(tmp_path / "model", narrow, workbench.variant(METHODS["luq"]), "luq")
     file = tmp_path / "model" / "tensors.safetensors"
     data = bytearray(file.read_bytes())

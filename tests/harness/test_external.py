@@ -110,7 +110,7 @@ def test_a_bad_worker_is_refused_by_what_it_did(worker, workbench, middle, said)
     assert not list((workbench.store.root / "bank").glob("*"))
 
 
-def test_a_pickle_is_never_opened(worker, workbench, tmp_path):
+def test_r19_a_pickle_is_never_opened(worker, workbench, tmp_path):
     canary = tmp_path / "canary"
     command = worker(
         tail=f"""
@@ -148,7 +148,7 @@ def test_a_worker_that_hangs_is_stopped_with_everything_it_started(worker, workb
     pytest.fail("the worker's child lives on")
 
 
-def test_secrets_of_the_environment_do_not_reach_a_worker(worker, workbench, monkeypatch):
+def test_r29_secrets_of_the_environment_do_not_reach_a_worker(worker, workbench, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "hush")
     with pytest.raises(QuantizationError, match="environment: none"):
         workbench.variant(method(worker("import os\nraise SystemExit('environment: ' + os.environ.get('WANDB_API_KEY', 'none'))")))

@@ -1,4 +1,4 @@
-"""R17: calibration and evaluation are disjoint by id, split, picture and text; gold answers never enter calibration."""
+"""Calibration and evaluation are disjoint by id, split, picture and text; gold answers never enter calibration."""
 
 import datasets
 import pytest
@@ -33,20 +33,20 @@ def test_the_training_split_of_the_suites_own_data_set_may_calibrate(run, data, 
     assert code == 0, text
 
 
-def test_rows_of_the_evaluated_split_are_refused_by_id(run, data, narrow_model, tmp_path):
+def test_r17_rows_of_the_evaluated_split_are_refused_by_id(run, data, narrow_model, tmp_path):
     rows = datasets.load_from_disk(data / "paper_textvqa")["validation"]
     code, text = asked(run, data, narrow_model, saved(rows, tmp_path / "leak"))
     assert code == 2
     assert "holds 40 rows that suite paper_textvqa asks about, for instance image_id" in text or "for instance question_id" in text
 
 
-def test_a_data_set_without_a_training_split_is_refused(run, data, narrow_model):
+def test_r15_a_data_set_without_a_training_split_is_refused(run, data, narrow_model):
     code, text = asked(run, data, narrow_model, data / "paper_textvqa")
     assert code == 2
     assert "has the splits validation and no `train`" in text
 
 
-def test_one_planted_picture_under_another_name_fails_the_cell_and_scores_nothing(run, data, narrow_model, tmp_path):
+def test_r17_one_planted_picture_under_another_name_fails_the_cell_and_scores_nothing(run, data, narrow_model, tmp_path):
     train = datasets.load_from_disk(data / "textvqa_train")["train"]
     stolen = datasets.load_from_disk(data / "paper_textvqa")["validation"][3]["image"]
     rows = [{"image": row["image"], "question": row["question"], "answer": "x"} for row in train]
@@ -86,7 +86,7 @@ def test_a_text_that_shares_a_long_line_with_the_suite_is_refused(run, tmp_path,
     assert code == 0, text
 
 
-def test_answers_never_enter_calibration(embedded, tmp_path):
+def test_r17_answers_never_enter_calibration(embedded, tmp_path):
     picture = Image.new("RGB", (8, 8))
     rows = [{"image": picture, "question": f"what is on sign {i} ?", "answers": ["magenta"] * 9 + ["cyan"]} for i in range(40)]
     folder = saved(datasets.Dataset.from_list(rows).cast_column("image", datasets.Image()), tmp_path / "rows")

@@ -46,7 +46,7 @@ def model_for(embedded, docs, batch_size=8, log=None):
     return lm
 
 
-def test_every_batch_size_gives_the_answers_of_batch_one(embedded, docs):
+def test_r24_every_batch_size_gives_the_answers_of_batch_one(embedded, docs):
     alone = model_for(embedded, docs, batch_size=1).generate_until(requests_for(docs))
     for size in (3, 16, 64):
         assert model_for(embedded, docs, batch_size=size).generate_until(requests_for(docs)) == alone
@@ -60,7 +60,7 @@ def test_answers_come_back_in_the_order_of_the_requests(embedded, docs):
     assert shuffled == [straight[i] for i in order]
 
 
-def test_known_answers_are_not_asked_again_and_empty_ones_are_known(embedded, docs, store):
+def test_r3_known_answers_are_not_asked_again_and_empty_ones_are_known(embedded, docs, store):
     log = AnswerLog(store, "key")
     first = model_for(embedded, docs, log=log)
     answers = first.generate_until(requests_for(docs))
@@ -77,7 +77,7 @@ def test_known_answers_are_not_asked_again_and_empty_ones_are_known(embedded, do
     assert set(replay.generate_until(requests_for(docs))) == {""}
 
 
-def test_after_an_interruption_at_most_one_batch_is_asked_again(embedded, docs, store):
+def test_r1_after_an_interruption_at_most_one_batch_is_asked_again(embedded, docs, store):
     interrupted = model_for(embedded, docs, batch_size=4, log=AnswerLog(store, "key"))
     real, calls = interrupted._generate, []
 
@@ -96,7 +96,7 @@ def test_after_an_interruption_at_most_one_batch_is_asked_again(embedded, docs, 
     assert answers == model_for(embedded, docs, batch_size=4).generate_until(requests_for(docs))
 
 
-def test_another_picture_prompt_or_generation_argument_is_another_question(embedded, docs):
+def test_r2_another_picture_prompt_or_generation_argument_is_another_question(embedded, docs):
     lm = model_for(embedded, docs)
     base, longer = requests_for(docs)[0], requests_for(docs, max_new_tokens=7)[0]
     other = dict(docs[0], image=Image.new("RGB", (64, 64)))
@@ -106,7 +106,7 @@ def test_another_picture_prompt_or_generation_argument_is_another_question(embed
     assert len(keys) == 3
 
 
-def test_an_exception_is_an_error_with_its_message_and_never_an_answer(embedded, docs, store):
+def test_r3_an_exception_is_an_error_with_its_message_and_never_an_answer(embedded, docs, store):
     log = AnswerLog(store, "key")
     lm = model_for(embedded, docs, log=log)
     real = lm._inputs
@@ -126,7 +126,7 @@ def test_an_exception_is_an_error_with_its_message_and_never_an_answer(embedded,
     assert [a for i, a in enumerate(answers) if i != 5] == [a for i, a in enumerate(whole) if i != 5]
 
 
-def test_a_nan_activation_stops_the_cell_and_names_its_block(embedded, docs):
+def test_r9_a_nan_activation_stops_the_cell_and_names_its_block(embedded, docs):
     lm = model_for(embedded, docs)
     weight = embedded.blocks[3].mlp.up_proj.weight
     kept = weight.data.clone()

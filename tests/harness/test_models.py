@@ -33,7 +33,7 @@ def test_the_embedded_model_is_what_its_hashes_promise_and_fits_its_size(embedde
     assert text.num_hidden_layers >= 8
 
 
-def test_a_flipped_byte_in_the_weights_is_refused_and_the_tensor_named(copy):
+def test_r8_a_flipped_byte_in_the_weights_is_refused_and_the_tensor_named(copy):
     data = bytearray((copy / WEIGHTS).read_bytes())
     data[-2] ^= 0x40
     (copy / WEIGHTS).write_bytes(data)
@@ -72,7 +72,7 @@ def test_what_the_hub_refuses_is_told_with_the_way_out(monkeypatch, error, said)
     assert re.search(said, str(caught.value))
 
 
-def test_a_model_of_the_hub_is_known_by_its_commit_and_brings_nothing_that_runs(monkeypatch, tmp_path):
+def test_r19_a_model_of_the_hub_is_known_by_its_commit_and_brings_nothing_that_runs(monkeypatch, tmp_path):
     asked = {}
     folder = tmp_path / "snapshots" / "0123abc"
     shutil.copytree(EMBEDDED, folder)

@@ -20,7 +20,7 @@ METHODS = {
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("k", [0, 2])
-def test_the_bytes_of_a_plan_are_those_that_the_variant_stores(run, tmp_path, narrow_model, name, k):
+def test_r18_the_bytes_of_a_plan_are_those_that_the_variant_stores(run, tmp_path, narrow_model, name, k):
     from harness.models import load_model
     from harness.schema import CalibrationConfig, EntropyConfig
     from harness.store import Store

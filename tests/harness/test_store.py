@@ -1,8 +1,11 @@
 import json
 import os
+import pickle
 import resource
 import subprocess
 import sys
+import tempfile
+from pathlib import Path
 
 import pytest
 import torch
@@ -10,7 +13,16 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from harness.errors import StoreError
-from harness.store import TENSORS, AnswerLog, CorruptEntry, Store, read_verified
+from harness.store import TENSORS, AnswerLog, CorruptEntry, Store, read_verified, safe_name
+
+CANARY = Path(tempfile.gettempdir()) / f"luq-canary-{os.getpid()}"
+
+
+class Canary:
+    """What a malicious pickle would do."""
+
+    def __reduce__(self):
+        return (Path.touch, (CANARY,))
 
 
 @pytest.fixture
@@ -46,7 +58,7 @@ def test_tensors_come_back_bit_for_bit(store, entry):
 
 
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "schema", "missing"])
-def test_a_damaged_entry_is_set_aside_and_made_again(store, entry, damage):
+def test_r6_a_damaged_entry_is_set_aside_and_made_again(store, entry, damage):
     path = entry / TENSORS
     if damage == "flip":
         data = bytearray(path.read_bytes())
@@ -85,7 +97,7 @@ def test_a_read_only_store_is_refused_with_what_to_do(tmp_path):
         Store(__import__("pathlib").Path(target))
 
 
-def test_a_full_disk_is_one_clear_error_and_leaves_complete_entries_intact(store, entry):
+def test_r7_a_full_disk_is_one_clear_error_and_leaves_complete_entries_intact(store, entry):
     """RLIMIT_FSIZE in a process of its own: writes beyond 64 KiB fail as on a full disk."""
     script = f"""
 import resource, signal, torch
@@ -127,7 +139,7 @@ def test_answers_survive_and_empty_ones_count_as_answers(store):
 
 @settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.integers(0, 10_000), st.sampled_from(["flip", "cut", "garbage"]))
-def test_a_damaged_answer_file_loses_only_its_own_answers(tmp_path_factory, where, damage):
+def test_r6_a_damaged_answer_file_loses_only_its_own_answers(tmp_path_factory, where, damage):
     store = Store(tmp_path_factory.mktemp("runs"))
     log = AnswerLog(store, "key")
     log.append({"q1": {"response": "yes"}})
@@ -153,3 +165,79 @@ def test_compacting_keeps_every_answer_in_one_file(store):
     log.compact(log.load())
     assert len(list(log.folder.glob("*.json"))) == 1
     assert len(log.load()) == 4
+
+
+WRITER = """
+import random, sys, time
+from pathlib import Path
+from harness.store import AnswerLog, Store
+number, root = int(sys.argv[1]), Path(sys.argv[2])
+log = AnswerLog(Store(root), "shared")
+print("begun", flush=True)
+for batch in range(25):
+    # every question is asked by two of the writers, as when two processes meet the same variant
+    first = (number // 2) * 2500 + batch * 100
+    log.append({f"q{i}": {"response": f"answer {i}"} for i in range(first, first + 100)})
+    with Store(root).creating("results", f"r{batch}") as folder:
+        (folder / "x").write_text(str(number))
+"""
+
+
+def test_r5_eight_writers_of_ten_thousand_rows_lose_none_double_none_and_one_may_die(tmp_path):
+    writers = [
+        subprocess.Popen([sys.executable, "-c", WRITER, str(i), str(tmp_path / "runs")], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        for i in range(8)
+    ]
+    writers[0].stdout.readline()
+    writers[0].kill()  # while it writes; writer 1 has the same rows
+    ends = [writer.communicate(timeout=120) for writer in writers]
+    assert [writer.returncode for writer in writers[1:]] == [0] * 7, ends
+    store = Store(tmp_path / "runs")
+    found = AnswerLog(store, "shared").load()
+    assert len(found) == 10_000
+    assert all(found[f"q{i}"] == {"response": f"answer {i}"} for i in range(10_000))
+    entries = list((store.root / "results").iterdir())
+    assert len(entries) == 25
+    assert all((entry / "x").read_text() in "01234567" for entry in entries)
+    AnswerLog(store, "shared").compact(found)
+    assert AnswerLog(store, "shared").load() == found
+
+
+@pytest.mark.parametrize("name", ["../../x", "/etc/passwd", "a\x00b", "x" * 300, "..", "", "a/b\\c", "naïve model"])
+def test_r21_a_safe_name_is_one_part_of_a_path(tmp_path, name):
+    safe = safe_name(name)
+    (tmp_path / safe).mkdir()
+    assert (tmp_path / safe).resolve().parent == tmp_path.resolve()
+    assert len(safe) <= 100
+
+
+def test_r21_a_link_in_the_place_of_an_entry_leads_nowhere_when_it_is_set_aside(store, entry, tmp_path):
+    outside = tmp_path / "outside"
+    entry.rename(outside)
+    entry.symlink_to(outside)
+    (outside / TENSORS).write_bytes(b"")
+    assert store.load_tensors("bank", "key") is None
+    assert sorted(path.name for path in outside.iterdir()) == ["manifest.json", TENSORS]
+
+
+BOMB = {
+    "pickle": pickle.dumps(Canary()), "deep": b"[" * 100_000, "twice": b'{"sha256": {}, "sha256": {}, "meta": {}}', "nan": b"NaN",
+    "text": b"\xff\xfe",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", BOMB)
+@pytest.mark.parametrize("file", [TENSORS, "manifest.json"])
+def test_r19_nothing_in_an_entry_runs_or_breaks_the_harness(store, entry, kind, file):
+    (entry / file).write_bytes(BOMB[kind])
+    assert store.load_tensors("bank", "key") is None
+    assert not CANARY.exists()
+
+
+@pytest.mark.parametrize("kind", BOMB)
+def test_r19_nothing_in_a_log_of_answers_runs_or_breaks_the_harness(store, kind):
+    log = AnswerLog(store, "key")
+    log.append({"q1": {"response": "yes"}})
+    (log.folder / "other.json").write_bytes(BOMB[kind])
+    assert log.load() == {"q1": {"response": "yes"}}
+    assert not CANARY.exists()

@@ -76,7 +76,7 @@ def test_an_offline_wandb_run_can_be_read_back_and_is_taken_up_again_by_its_id(r
 
 
 @pytest.mark.parametrize("where", ["open", "scalars", "finish"])
-def test_a_tracker_that_fails_is_told_and_fails_nothing(run, tmp_path, narrow_model, monkeypatch, where):
+def test_r29_a_tracker_that_fails_is_told_and_fails_nothing(run, tmp_path, narrow_model, monkeypatch, where):
     def fail(*_args, **_options):
         raise OSError("the tracking server is down")
 
@@ -104,8 +104,7 @@ def test_another_tracker_is_one_file(run, tmp_path, narrow_model, monkeypatch):
     assert list((tmp_path / "runs" / "tracking" / "lines").glob("*.jsonl"))
 
 
-def test_no_secret_of_the_environment_reaches_store_or_tracker(run, tmp_path, narrow_model, monkeypatch):
-    """R29"""
+def test_r29_no_secret_of_the_environment_reaches_store_or_tracker(run, tmp_path, narrow_model, monkeypatch):
     for name in ("HF_TOKEN", "OPENAI_API_KEY", "AWS_SECRET_ACCESS_KEY"):
         monkeypatch.setenv(name, "sekrit-0123456789")
     assert run(*SMALL, f"model.path={narrow_model}", "tracker=jsonl")[0] == 0

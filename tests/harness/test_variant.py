@@ -87,14 +87,14 @@ def test_a_second_workbench_quantizes_nothing(workbench, embedded, store, monkey
     assert again.variant(luq(3, order="entropy")).digest == first.digest
 
 
-def test_entropies_lie_in_range_and_fix_the_order_across_stores(workbench, embedded, tmp_path):
+def test_r23_entropies_lie_in_range_and_fix_the_order_across_stores(workbench, embedded, tmp_path):
     assert all(0 < value <= 3 for value in mean_entropies(workbench))
     other = Workbench(embedded, CalibrationConfig(sequence=64, tokens=600), EntropyConfig(clusters=8, seeds=2), Store(tmp_path / "other"))
     assert mean_entropies(other) == mean_entropies(workbench)
     assert other.variant(luq(3, order="entropy")).order == workbench.variant(luq(3, order="entropy")).order
 
 
-def test_a_damaged_bank_entry_is_made_again_with_the_same_content(workbench, store):
+def test_r6_a_damaged_bank_entry_is_made_again_with_the_same_content(workbench, store):
     before = workbench.variant(luq(2)).digest
     victim = store.path("bank", workbench.entries.key(7, BiLLM())) / "tensors.safetensors"
     data = bytearray(victim.read_bytes())
@@ -104,7 +104,7 @@ def test_a_damaged_bank_entry_is_made_again_with_the_same_content(workbench, sto
     assert list((store.root / "corrupt").iterdir())
 
 
-def test_calibration_error_is_below_roundings(workbench, embedded):
+def test_r12_calibration_error_is_below_roundings(workbench, embedded):
     """The statistics really were captured: GPTQ's output error on them lies below plain rounding's in every linear."""
     stats = workbench.stats(4)
     gptq = workbench.variant(MethodConfig(name="gptq3", high={"method": "gptq", "bits": 3})).weights[4]

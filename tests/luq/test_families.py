@@ -20,13 +20,13 @@ def test_the_embedded_model_is_a_llava(embedded):
     assert len(embedded.blocks) >= 8
 
 
-def test_an_unknown_architecture_is_refused_with_what_was_found():
+def test_r14_an_unknown_architecture_is_refused_with_what_was_found():
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
     with pytest.raises(QuantizationError, match=r"unknown architecture 'gpt2'.*GPT2MLP|ModuleList"):
         find_family(model)
 
 
-def test_a_missing_or_unexpected_linear_is_refused_by_name():
+def test_r14_a_missing_or_unexpected_linear_is_refused_by_name():
     model = tiny_llama()
     model.model.layers[1].mlp.extra = torch.nn.Linear(4, 4)
     with pytest.raises(QuantizationError, match=r"block 1 .*unexpected \['mlp.extra'\]"):

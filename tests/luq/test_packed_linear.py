@@ -16,7 +16,7 @@ FAMILY = FAMILIES["llama"]
 
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_a_packed_linear_computes_what_the_dense_one_computes_bit_for_bit(name, dtype):
+def test_r18_a_packed_linear_computes_what_the_dense_one_computes_bit_for_bit(name, dtype):
     weight, inputs = planted_layer(out=24, inner=200, tokens=600)
     packed, _ = quantized(METHODS[name], weight, inputs)
     dense = torch.nn.Linear(200, 24).requires_grad_(False).to(dtype)

@@ -30,7 +30,7 @@ def test_what_is_as_good_passes():
 
 
 def test_a_loss_of_the_margin_passes_at_most_once_in_twenty():
-    """R26. Non-inferiority's own error: 5 %, give or take chance in 120 runs."""
+    """Non-inferiority's own error: 5 %, give or take chance in 120 runs."""
     assert verdicts(1.0, runs=120).count("pass") <= 12
 
 

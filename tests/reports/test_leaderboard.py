@@ -57,7 +57,7 @@ def test_scores_stand_with_their_intervals_and_both_kinds_of_bits(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["<script>alert(1)</script>", "=cmd()", "a|b\nc", '"><img src=x>'])
-def test_names_are_escaped_everywhere(tmp_path, name):
+def test_r22_names_are_escaped_everywhere(tmp_path, name):
     add_cell(tmp_path, method=name, suite=name, command=name)
     table, text, page = outputs(tmp_path)
     assert "<script>alert" not in text + page

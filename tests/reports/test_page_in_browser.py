@@ -116,7 +116,7 @@ def test_day_and_night_have_their_own_colours(opened):
 
 
 @pytest.mark.parametrize("opened", [WIDE], indirect=True, ids=["wide"])
-def test_nothing_that_was_named_or_asked_runs_as_code(opened):
+def test_r22_nothing_that_was_named_or_asked_runs_as_code(opened):
     page, _ = opened
     assert page.evaluate("window.hacked") is None
     assert any(EVIL in text for text in shown(page))

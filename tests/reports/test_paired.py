@@ -57,15 +57,15 @@ def rejections(loss, *, each, runs, pictures):
 
 
 @pytest.mark.parametrize("each", [1, 6])
-def test_false_alarms_are_about_one_in_twenty(each):
-    """R25. The exact test may be more careful, never less."""
+def test_r25_false_alarms_are_about_one_in_twenty(each):
+    """The exact test may be more careful, never less."""
     share = rejections(0.0, each=each, runs=200, pictures=600 // each)
     assert (0.0 if each == 1 else 0.02) <= share <= 0.085
 
 
 @pytest.mark.parametrize(("points", "power"), [(0.5, 0.02), (1, 0.35), (3, 0.95)])
-def test_planted_losses_are_found_with_the_stated_power(points, power):
-    """R25. Of half a point, one and three at 2,000 questions with a picture each; measured over 150 runs: 9, 55 and 100 %."""
+def test_r25_planted_losses_are_found_with_the_stated_power(points, power):
+    """Of half a point, one and three at 2,000 questions with a picture each; measured over 150 runs: 9, 55 and 100 %."""
     share = rejections(points / 75, each=1, runs=50, pictures=2000)
     assert share >= power
 

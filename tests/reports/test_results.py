@@ -61,7 +61,7 @@ def test_two_results_for_one_cell_are_told_unless_they_agree(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", "x" * 300, "a\x00b"])
-def test_a_cell_points_to_nothing_outside_the_results(tmp_path, name):
+def test_r21_a_cell_points_to_nothing_outside_the_results(tmp_path, name):
     add_cell(tmp_path)
     change(tmp_path, "cells/c1/cell.json", result=name)
     rows, _, (problem,) = read_store(tmp_path)

@@ -50,7 +50,7 @@ def test_the_picture_of_a_question_is_shown_as_it_is_kept(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../../secret.webp", "/etc/passwd", f"{'0' * 32}.svg", 3])
-def test_an_index_cannot_name_other_files(tmp_path, name):
+def test_r21_an_index_cannot_name_other_files(tmp_path, name):
     folder = tmp_path / "pictures" / "p1"
     folder.mkdir(parents=True)
     (tmp_path / "secret.webp").write_bytes(b"secret")

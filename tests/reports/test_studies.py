@@ -112,7 +112,7 @@ def test_a_measurement_that_cannot_be_read_is_named_and_the_others_are_shown(tmp
     assert "measurements/bad/measurement.json" in page
 
 
-def test_names_inside_figures_and_tables_are_escaped(tmp_path):
+def test_r22_names_inside_figures_and_tables_are_escaped(tmp_path):
     for number, order in enumerate(("entropy", "<script>alert(1)</script>", "$x$")):
         luq(tmp_path, number, 2, 0.8, order=order)
     page, _ = shown(tmp_path)

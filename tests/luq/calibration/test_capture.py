@@ -41,7 +41,7 @@ def test_linears_with_a_common_input_share_their_statistics_and_hooks_are_gone_a
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
 
 
-def test_a_nan_activation_names_its_block_and_sequence():
+def test_r9_a_nan_activation_names_its_block_and_sequence():
     model = tiny_llama()
     model.model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")
     with pytest.raises(QuantizationError, match="block 1 gives NaN or infinite activations on calibration sequence 0"):
@@ -53,7 +53,7 @@ def test_no_sequences_are_refused():
         list(capture_blocks(tiny_llama(), FAMILIES["llama"], []))
 
 
-def test_a_linear_that_is_never_reached_is_named():
+def test_r12_a_linear_that_is_never_reached_is_named():
     model = tiny_llama()
     model.model.layers[0].mlp.forward = lambda x: x  # the block works, its MLP's linears see nothing
     with pytest.raises(QuantizationError, match=r"block 0 mlp\.gate_proj was never reached"):

@@ -15,7 +15,7 @@ def test_kendall_distance_is_the_share_of_pairs_in_another_order():
     assert kendall_distance(a, b) == pytest.approx(sum((a[i] < a[j]) != (b[i] < b[j]) for i, j in pairs) / len(pairs))
 
 
-def test_ties_rank_by_block_number():
+def test_r23_ties_rank_by_block_number():
     assert kendall_distance([5, 5, 5], [1, 2, 3]) == 0
 
 

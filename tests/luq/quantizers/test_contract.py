@@ -111,7 +111,7 @@ def test_missing_or_empty_or_foreign_statistics_are_refused(method):
 
 
 @every_calibrated_method
-def test_a_rank_one_calibration_gives_finite_weights_and_is_told_where_a_hessian_is_used(method):
+def test_r10_a_rank_one_calibration_gives_finite_weights_and_is_told_where_a_hessian_is_used(method):
     weight, inputs = planted_layer(tokens=4)
     inputs[1:] = inputs[0]
     packed, value = quantized(method, weight, inputs)
@@ -121,7 +121,7 @@ def test_a_rank_one_calibration_gives_finite_weights_and_is_told_where_a_hessian
 
 
 @every_method_with_statistics
-def test_a_raised_damping_is_told_as_an_event(method):
+def test_r10_a_raised_damping_is_told_as_an_event(method):
     weight, inputs = planted_layer(inner=128)
     hessian = stats_of(inputs).hessian
     hessian -= 0.3 * hessian.diagonal().mean() * torch.eye(128)  # no longer positive definite with 1 % of damping
@@ -224,7 +224,7 @@ def test_all_but_a_handful_of_weights_equal_a_plain_loop_of_the_published_algori
     ],
     ids=str,
 )
-def test_stored_bits_are_what_the_format_promises(method, bits):
+def test_r18_stored_bits_are_what_the_format_promises(method, bits):
     weight, inputs = planted_layer(out=64, inner=256)
     packed, _ = quantized(method, weight, inputs)
     assert stored_bits(packed) == pytest.approx(bits, abs=8 / weight.numel() * 4)  # up to a padded byte for each tensor
