@@ -15,8 +15,14 @@ from huggingface_hub.errors import (
 from safetensors.torch import load_file, save_file
 
 from harness.errors import ConfigError
+from harness.export import export_model
 from harness.model_source import EMBEDDED, HASHES, WEIGHTS, find_model, write_hashes
 from harness.models import load_model
+from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.search import language_model_bytes
+from harness.variant import Workbench
+from luq.apply import applied
+from tests import replicas
 
 
 @pytest.fixture
@@ -117,3 +123,25 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch):
     load_model.cache_clear()
     with pytest.raises(ConfigError, match=r"no CUDA device; use model\.device=cpu"):
         load_model("mini", "mini", "float32", "cuda")
+
+
+def test_r13_tied_weights_are_one_tensor_stay_tied_and_are_counted_once(tmp_path, store):
+    """A language model whose head is its embedding, in memory, in the digest, in bytes and in a packed export."""
+    folder = replicas.qwen2_text(tmp_path / "tied", tie_word_embeddings=True)
+    loaded = load_model("tied", str(folder), "float32", "cpu")
+    model = loaded.model
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    bench = Workbench(loaded, CalibrationConfig(alpha=0.0, tokens=512), EntropyConfig(), store)
+    variant = bench.variant(MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4}))
+    with applied(model, loaded.family, variant.weights):
+        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    separate = load_model("untied", str(replicas.qwen2_text(tmp_path / "untied", tie_word_embeddings=False)), "float32", "cpu")
+    embedding = model.get_input_embeddings().weight
+    untied = Workbench(separate, CalibrationConfig(alpha=0.0, tokens=512), EntropyConfig(), store)
+    other = untied.variant(MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4}))
+    more = language_model_bytes(separate, other) - language_model_bytes(loaded, variant)
+    assert more in (embedding.numel() * 2, embedding.numel() * 4)
+    size = export_model(tmp_path / "packed", loaded, variant, "rtn4")
+    again = load_model("packed", str(tmp_path / "packed"), "float32", "cpu")
+    assert again.model.get_output_embeddings().weight is again.model.get_input_embeddings().weight
+    assert size < export_model(tmp_path / "packed2", separate, other, "rtn4") - embedding.numel()

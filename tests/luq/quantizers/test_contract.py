@@ -270,3 +270,15 @@ def test_quantizers_are_frozen(method):
     field = dataclasses.fields(method)[0].name if dataclasses.fields(method) else "anything"
     with pytest.raises((dataclasses.FrozenInstanceError, TypeError)):
         setattr(method, field, 3)
+
+
+@every_calibrated_method
+def test_r11_dead_columns_leave_the_calibration_output_as_it_is_without_them(method):
+    """Weights of columns that are always zero may be anything: the output error is that of the layer without these columns."""
+    weight, inputs = planted_layer(inner=256, seed=2)
+    inputs[:, 192:] = 0  # whole groups of live columns stay together
+    whole = output_error(quantized(method, weight, inputs)[1], weight, inputs)
+    wild = weight.clone()
+    wild[:, 192:] = 0.0
+    alone = output_error(quantized(method, wild, inputs)[1], wild, inputs)
+    assert whole == pytest.approx(alone, rel=0.35)
