@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CONF = str(Path(__file__).parent.parent / "conf")
 OK, FAILED, BAD_CONFIG, UNDECIDED = 0, 1, 2, 3
+UPKEEP = ("verify", "gc")  # look after a store and ask no model
 
 
 @dataclass
@@ -151,6 +152,9 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         if config.stage == "gate":
             _judge(config, overrides, display, outcome)
             return
+        if config.stage in UPKEEP:
+            outcome.failed_cells += stage(_job(config, overrides), display)
+            return
         if not several or context.job.num == 0:
             _announce(_all_jobs(context) if several else [overrides], display)
         job = _job(config, overrides)
@@ -229,13 +233,14 @@ def _all_jobs(context: Any) -> list[list[str]]:
 
 def _stage(name: str) -> Callable[[Job, Display], int]:
     """What does a stage; the heavy libraries are imported only now, after the configuration has been checked."""
-    from harness import measure, search, stages
+    from harness import measure, search, stages, upkeep
 
-    return {"evaluate": stages.evaluate, "export": stages.export, "search": search.search}.get(name, measure.measure)
+    known = {"evaluate": stages.evaluate, "export": stages.export, "search": search.search, "verify": upkeep.verify, "gc": upkeep.gc}
+    return known.get(name, measure.measure)
 
 
 def _finish(display: Display, outcome: _Outcome) -> int:
-    if outcome.last is not None and outcome.last.stage != "gate":
+    if outcome.last is not None and outcome.last.stage not in ("gate", *UPKEEP):
         from reports.write import write_report
 
         try:

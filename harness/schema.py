@@ -11,7 +11,7 @@ from harness.errors import ConfigError
 from harness.trackers import known_trackers
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "gate", "report")
+STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "gate", "verify", "gc", "report")
 FORMATS = ("packed",)
 INPUTS = {
     "fp": "inputs from the full-precision model: a block's entry serves every plan",
@@ -141,6 +141,13 @@ class GateConfig:
 
 
 @dataclass
+class GcConfig:
+    """everything: also free the bank, answers and scores, which no result needs but the next variant would."""
+
+    everything: bool = False
+
+
+@dataclass
 class TrackerConfig:
     """name: of a file in harness/trackers, or none. project: that runs are filed under."""
 
@@ -175,7 +182,8 @@ class Config:
     """stage: evaluate (ask the suites, then report), entropy (of every block), stability (of the blocks' ranking over K), orders (their
     scores against measured damage), search (for k), export (write the variant as a model folder, in `format`, to `out`),
     plan (say what all of it would store, need and cost, and do nothing), gate (pass, fail or undecided: beside the method `baseline`, by
-    default the method's own reference, and its own earlier run, with a loss of at most `margin` points) or report.
+    default the method's own reference, and its own earlier run, with a loss of at most `margin` points), verify
+    (check every entry of the store), gc (free what no result needs; both only tell with `dry_run`) or report.
     store: folder of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further
     overrides of one job, as sweeps use them."""
 
@@ -187,6 +195,7 @@ class Config:
     search: SearchConfig = field(default_factory=SearchConfig)
     plan: PlanConfig = field(default_factory=PlanConfig)
     gate: GateConfig = field(default_factory=GateConfig)
+    gc: GcConfig = field(default_factory=GcConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stage: str = "evaluate"
@@ -199,6 +208,7 @@ class Config:
     format: str = "packed"
     out: str | None = None
     quiet: bool = False
+    dry_run: bool = False
     cell: str = ""
 
 

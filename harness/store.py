@@ -20,7 +20,8 @@ from torch import Tensor
 
 from harness import digest
 from harness.errors import StoreError
-from reports.strict_json import strict_json
+from reports.results import NewerSchema, read_checked
+from reports.strict_json import seal, sealed_text, strict_json
 
 Schema = TypeVar("Schema", bound=BaseModel)
 MANIFEST = "manifest.json"
@@ -92,6 +93,8 @@ class Store:
         partial = self.root / "partial" / f"{kind}-{key}-{secrets.token_hex(4)}"
         with explained(self.root), complete_or_absent(self.path(kind, key), partial):
             yield partial
+            for file in sorted(partial.glob("*.json")):
+                seal(file)
 
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry that nobody needs any more; it is whole or gone at any moment."""
@@ -105,15 +108,19 @@ class Store:
         """Move a damaged entry out of the way, to be rebuilt; it stays in corrupt/ for whoever wants to know."""
         with explained(self.root):
             (self.root / "corrupt").mkdir(exist_ok=True)
-            self.path(kind, key).rename(self.root / "corrupt" / f"{kind}-{key}-{secrets.token_hex(4)}")
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                self.path(kind, key).rename(self.root / "corrupt" / f"{kind}-{key}-{secrets.token_hex(4)}")
         logger.warning(f"{kind} entry {key} is damaged ({reason}); it was set aside in corrupt/ and is made again")
 
     def load_entry(self, kind: str, key: str, file: str, schema: type[Schema]) -> Schema | None:
-        """A file of an entry, checked against its schema; None where there is no entry, or a damaged one that was set aside."""
+        """A file of an entry, checked against its schema; None where there is no entry, or a damaged one that was set aside. Raises
+        StoreError for one of a newer harness, which stays as it is."""
         if not self.has(kind, key):
             return None
         try:
-            return schema.model_validate_json((self.path(kind, key) / file).read_text())
+            return read_checked(self.path(kind, key) / file, schema)
+        except NewerSchema as error:
+            raise StoreError(f"{self.path(kind, key)} was {error}, or choose another store with store=PATH") from error
         except (OSError, ValueError) as error:
             self.set_aside(kind, key, str(error).splitlines()[0])
             return None
@@ -123,7 +130,7 @@ class Store:
         if not self.has(kind, key):
             return None
         try:
-            return strict_json((self.path(kind, key) / VALUE).read_text())
+            return strict_json(sealed_text(self.path(kind, key) / VALUE))
         except (OSError, ValueError) as error:
             self.set_aside(kind, key, str(error))
             return None
@@ -171,7 +178,7 @@ class Store:
 def read_verified(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """(tensors, meta) of a folder, every tensor checked against the manifest. Raises CorruptEntry that names the first bad tensor."""
     try:
-        manifest = strict_json((folder / MANIFEST).read_text())
+        manifest = strict_json(sealed_text(folder / MANIFEST))
         tensors = load_file(folder / TENSORS)
         hashes, meta = manifest["sha256"], manifest["meta"]
     except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
@@ -211,15 +218,23 @@ class AnswerLog:
         answers: dict[str, dict[str, Any]] = {}
         for path in sorted(self.folder.glob("*.json")):
             try:
-                part = strict_json(path.read_text())
-                if digest.of_value(part["answers"]) != part["sha256"]:
-                    raise ValueError("its digest does not fit")
-                answers.update(part["answers"])
+                answers.update(self.read(path))
+            except FileNotFoundError:
+                continue  # another process has put it together with the others
             except (OSError, ValueError, KeyError, TypeError) as error:
                 logger.warning(f"{path} is damaged ({error}); its questions are asked again")
-                with explained(self.store.root):
+                with explained(self.store.root), contextlib.suppress(FileNotFoundError):
                     path.rename(path.with_suffix(".damaged"))
         return answers
+
+    @staticmethod
+    def read(path: Path) -> dict[str, dict[str, Any]]:
+        """Answers of one file. Raises OSError, ValueError, KeyError or TypeError for one that is damaged."""
+        part = strict_json(path.read_text())
+        if digest.of_value(part["answers"]) != part["sha256"]:
+            raise ValueError("its digest does not fit")
+        found: dict[str, dict[str, Any]] = part["answers"]
+        return found
 
     def append(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
         part = {"answers": answers, "sha256": digest.of_value(answers)}

@@ -114,15 +114,20 @@ Measurement = Annotated[Entropy | Stability | Orders | Search, Field(discriminat
 _ADAPTER: TypeAdapter[Measurement] = TypeAdapter(Measurement)
 
 
+def read_measurement(path: Path) -> Measurement:
+    """Raises OSError or ValueError for a file that is no measurement."""
+    text = path.read_text()
+    refuse_newer(text)
+    return _ADAPTER.validate_json(text)
+
+
 def read_measurements(root: Path) -> tuple[list[Measurement], list[Problem]]:
     """Everything measured in a store, and what could not be read."""
     found: list[Measurement] = []
     problems: list[Problem] = []
     for path in sorted((root / "measurements").glob(f"*/{FILE}")):
         try:
-            text = path.read_text()
-            refuse_newer(text)
-            found.append(_ADAPTER.validate_json(text))
+            found.append(read_measurement(path))
         except (OSError, ValueError) as error:
             problems.append(Problem(path=str(path), reason=reason_of(error)))
     return found, problems

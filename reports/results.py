@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from reports.strict_json import strict_json
+from reports.strict_json import sealed_text, strict_json
 
 SCHEMA_VERSION = 2  # 1 had no blocks, pictures or made_with
 Version = Literal[1, 2]
@@ -209,12 +209,17 @@ def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
 
 def _read(path: Path, schema: type[Schema], problems: list[Problem]) -> Schema | None:
     try:
-        text = path.read_text()
-        refuse_newer(text)
-        return schema.model_validate_json(text)
+        return read_checked(path, schema)
     except (OSError, ValueError) as error:
         problems.append(Problem(path=str(path), reason=reason_of(error)))
         return None
+
+
+def read_checked(path: Path, schema: type[Schema]) -> Schema:
+    """A file of this schema. Raises OSError, NewerSchema, or another ValueError where it is not what was written or does not fit."""
+    text = sealed_text(path)
+    refuse_newer(text)
+    return schema.model_validate_json(text)
 
 
 class NewerSchema(ValueError):

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from reports.leaderboard import Line
 from reports.results import Answer, SuiteResult
-from reports.strict_json import strict_json
+from reports.strict_json import sealed_text, strict_json
 
 PICTURES, INDEX = "pictures", "index.json"  # of a store's entries, see harness/pictures.py
 SHOWN = 12  # of each suite
@@ -94,7 +94,7 @@ def _pictures(folders: Sequence[Path], question: str) -> tuple[str, ...]:
     """Of the first entry that has the question; names that are not of its own making are not followed."""
     for folder in folders:
         try:
-            names = strict_json((folder / INDEX).read_text())[question]
+            names = strict_json(sealed_text(folder / INDEX))[question]
             files = [folder / name for name in names if re.fullmatch(r"[0-9a-f]{32}\.webp", name)]
             return tuple(f"data:image/webp;base64,{base64.b64encode(file.read_bytes()).decode()}" for file in files)
         except (OSError, ValueError, KeyError, TypeError):

@@ -2,8 +2,26 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from pathlib import Path
 from typing import Any
+
+SEAL = ".sha256"
+
+
+def seal(path: Path) -> None:
+    """Write the SHA-256 of a file beside it."""
+    path.with_name(path.name + SEAL).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def sealed_text(path: Path) -> str:
+    """The text of a file. Raises ValueError where it is not the one that was sealed, OSError where it is not there; files of earlier
+    versions have no seal and are taken as they are."""
+    content, beside = path.read_bytes(), path.with_name(path.name + SEAL)
+    if beside.exists() and beside.read_text().strip() != hashlib.sha256(content).hexdigest():
+        raise ValueError(f"{path.name} does not have the SHA-256 that was written with it")
+    return content.decode()
 
 
 def strict_json(text: str | bytes) -> Any:

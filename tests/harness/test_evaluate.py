@@ -132,11 +132,13 @@ def test_r2_other_weights_are_other_answers(store, embedded, suites):
     assert other.asked == 10
 
 
-def test_r6_a_flipped_byte_in_a_result_is_noticed_and_the_result_made_again(store, embedded, suites):
+@pytest.mark.parametrize(("old", "new"), [('"n": 10', '"n": "x"'), ('"n": 10', '"n": 11'), ('"status": "answered"', '"status": "empty"')])
+def test_r6_a_flipped_byte_in_a_result_is_noticed_and_the_result_made_again(store, embedded, suites, old, new):
+    """Also one that leaves it as valid as it was."""
     suite, lm = suites["mini_gqa"], scripted(embedded, lambda *_: "red")
     key, result = evaluate_suite(store, lm, suite, variant="v", limit=10, max_error_share=0.0)
     path = store.path("results", key) / "result.json"
-    path.write_text(path.read_text().replace('"n": 10', '"n": "x"', 1))
+    path.write_text(path.read_text().replace(old, new, 1))
     assert load_result(store, key) is None
     assert len(list((store.root / "corrupt").iterdir())) == 1
     assert evaluate(store, lm, suite, limit=10) == result

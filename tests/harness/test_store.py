@@ -57,6 +57,17 @@ def test_tensors_come_back_bit_for_bit(store, entry):
     assert meta == {"note": 1}
 
 
+def test_r6_what_is_written_with_an_entry_is_what_is_read_or_it_is_set_aside(store):
+    assert store.kept("scores", "key", lambda: [1.5]) == [1.5]
+    path = store.path("scores", "key") / "value.json"
+    path.write_text(path.read_text().replace("1", "2"))
+    assert store.read_value("scores", "key") is None
+    assert not store.has("scores", "key")
+    assert store.kept("scores", "key", lambda: [1.5]) == [1.5]
+    (store.path("scores", "key") / "value.json.sha256").unlink()  # an entry of an earlier version
+    assert store.read_value("scores", "key") == [1.5]
+
+
 @pytest.mark.parametrize("damage", ["flip", "truncate", "empty", "schema", "missing"])
 def test_r6_a_damaged_entry_is_set_aside_and_made_again(store, entry, damage):
     path = entry / TENSORS
@@ -217,7 +228,7 @@ def test_r21_a_link_in_the_place_of_an_entry_leads_nowhere_when_it_is_set_aside(
     entry.symlink_to(outside)
     (outside / TENSORS).write_bytes(b"")
     assert store.load_tensors("bank", "key") is None
-    assert sorted(path.name for path in outside.iterdir()) == ["manifest.json", TENSORS]
+    assert sorted(path.name for path in outside.iterdir()) == ["manifest.json", "manifest.json.sha256", TENSORS]
 
 
 BOMB = {
