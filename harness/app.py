@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 CONF = str(Path(__file__).parent.parent / "conf")
 OK, FAILED, BAD_CONFIG, UNDECIDED = 0, 1, 2, 3
+COMPOSING = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)  # what Hydra makes of odd overrides
 UPKEEP = ("verify", "gc")  # look after a store and ask no model
 
 
@@ -48,6 +49,7 @@ class _Outcome:
     last: Config | None = None
     sweep: str = ""
     undecided: bool = False
+    begun: bool = False
 
 
 def register_schema() -> None:
@@ -86,7 +88,9 @@ def compose(overrides: Sequence[str]) -> Config:
         register_schema()
         with hydra.initialize_config_dir(CONF, version_base="1.3"):
             return to_config(hydra.compose("config", list(overrides)))
-    except (HydraException, OmegaConfBaseException) as error:
+    except ConfigError:
+        raise
+    except COMPOSING as error:
         raise ConfigError(_reason(error)) from error
 
 
@@ -111,6 +115,7 @@ def main() -> int:
 
         @hydra.main(version_base="1.3", config_path=CONF, config_name="config")
         def job(raw: DictConfig) -> None:
+            outcome.begun = True
             _run_job(raw, display, outcome)
 
         try:
@@ -120,6 +125,10 @@ def main() -> int:
             outcome.bad_configs.append(_reason(error))
         except ConfigError as error:
             outcome.bad_configs.append(str(error))
+        except COMPOSING as error:
+            if outcome.begun:
+                raise
+            outcome.bad_configs.append(_reason(error))
         except StoreError as error:
             print(f"error: {error}", file=sys.stderr)
             return FAILED

@@ -101,6 +101,7 @@ def test_luq_at_all_blocks_is_billm_and_in_between_bits_lie_in_between(run, tmp_
         (["+sweep=first_look,other", "-m"], "run one sweep at a time"),
         (["+sweep=nothing"], "nothing"),
         (["+model._target_=os.system"], "_target_"),
+        (["calibration=null"], "Config group override must be a string or a list"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
