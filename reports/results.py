@@ -190,7 +190,7 @@ def read_store(root: Path) -> tuple[list[Row], list[Failure], list[Problem]]:
             cell.low,
             cell.high,
             cell.k,
-            cell.order,
+            cell.order if cell.k or cell.budget_bits is not None else "",  # with no block low there is no order
             cell.inputs,
             cell.budget_bits,
             cell.alpha,

@@ -108,6 +108,15 @@ def test_of_two_results_for_one_cell_the_one_with_more_questions_is_shown(tmp_pa
     assert line.questions == 200
 
 
+def test_with_no_block_low_the_order_makes_no_second_row(tmp_path):
+    for number, order in enumerate(("entropy", "depth")):
+        add_cell(tmp_path, key=f"c{number}", method="luq", low="billm-code", k=0, order=order, variant="same")
+    board, _ = write_report(tmp_path)
+    (line,) = board.lines
+    assert line.questions == 10
+    assert not board.problems
+
+
 def test_variants_that_differ_in_calibration_alone_have_names_that_differ(tmp_path):
     add_cell(tmp_path, key="c1")
     assert [line.label for line in write_report(tmp_path)[0].lines] == ["gptq4"]
