@@ -8,6 +8,7 @@ import itertools
 import os
 import shlex
 import sys
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -30,6 +31,7 @@ from harness.errors import ConfigError, StoreError
 from harness.schema import Config, check
 
 if TYPE_CHECKING:
+    from harness.launchers.jobs import Done, Told
     from harness.models import LoadedModel
     from harness.stages import Job
     from harness.variant import Variant
@@ -161,16 +163,84 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
         if config.stage == "gate":
             _judge(config, overrides, display, outcome)
             return
+        if config.stage == "status":
+            if not several or context.job.num == 0:
+                _status(_all_jobs(context) if several else [overrides], display)
+            return
         if config.stage in UPKEEP:
             outcome.failed_cells += stage(_job(config, overrides), display)
             return
         if not several or context.job.num == 0:
             _announce(_all_jobs(context) if several else [overrides], display)
+        if several and config.launcher.name != "local":
+            if context.job.num == 0:
+                _launch(_all_jobs(context), config, display, outcome)
+            return
         job = _job(config, overrides)
         outcome.sweep = job.sweep
         outcome.failed_cells += stage(job, display)
     except ConfigError as error:
         outcome.bad_configs.append(str(error))
+
+
+def _launch(jobs: list[list[str]], config: Config, display: Display, outcome: _Outcome) -> None:
+    """All jobs of a sweep in other processes; those that ran are told one by one."""
+
+    def told(done: Done) -> None:
+        display.finish_cell(" ".join(o for o in jobs[done.number] if o.startswith(("cell=", "method"))), _ENDS.get(done.code, done.reason))
+
+    outcome.sweep = _job(config, jobs[0]).sweep
+    found = _on_slurm(jobs, config, display, told) if config.launcher.name == "slurm" else _side_by_side(jobs, config, display, told)
+    outcome.failed_cells += sum(done.code == FAILED for done in found)
+    outcome.bad_configs += [done.reason for done in found if done.code == BAD_CONFIG]
+
+
+def _side_by_side(jobs: list[list[str]], config: Config, display: Display, told: Told) -> list[Done]:
+    from harness.launchers.side_by_side import count_gpus, run_side_by_side, usual_workers
+
+    gpus = count_gpus() if config.model.device != "cpu" else 0
+    workers = config.launcher.workers or usual_workers(gpus)
+    display.announce(len(jobs), 0, f"{len(jobs)} jobs in {workers} processes" + (f" on {gpus} GPUs" if gpus else ""))
+    return run_side_by_side(jobs, workers, gpus, told)
+
+
+def _on_slurm(jobs: list[list[str]], config: Config, display: Display, told: Told) -> list[Done]:
+    try:
+        from harness.launchers import slurm
+    except ImportError as error:
+        raise ConfigError("launcher=slurm needs the package submitit: pip install 'luq-harness[slurm]'") from error
+    tasks = slurm.submit(jobs, Path(config.store).resolve() / "slurm", config.launcher)
+    display.announce(len(jobs), 0, f"{len(jobs)} jobs in {len(tasks)} tasks of SLURM, {tasks[0].job_id} to {tasks[-1].job_id}")
+    if config.launcher.wait:
+        return slurm.wait(tasks, len(jobs), told)
+    display.say("The same command with stage=status says how far they are, with stage=report it makes the report.")
+    return []
+
+
+def _status(jobs: list[list[str]], display: Display) -> None:
+    from harness.survey import states
+
+    found = states([_job(_composed(overrides), overrides) for overrides in jobs])
+    display.table(("cell", "state"), [(label, state) for label, state in found], wrap=True)
+    counts = Counter(state for _, state in found)
+    display.say(", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "missing")))
+
+
+_ENDS = {OK: "done", FAILED: "FAILED, see the report"}
+
+
+def run_job(overrides: list[str]) -> tuple[int, str]:
+    """(exit code, why not) of one job of a sweep, in a process that others started. Says nothing on the way."""
+    try:
+        config = _composed(overrides)
+        _log_to(Path(config.store))
+        with Display(quiet=True) as display:
+            failed = _stage(config.stage)(_job(config, overrides), display)
+    except ConfigError as error:
+        return BAD_CONFIG, str(error)
+    except StoreError as error:
+        return FAILED, str(error)
+    return (FAILED if failed else OK), ""
 
 
 def _judge(config: Config, overrides: list[str], display: Display, outcome: _Outcome) -> None:
@@ -249,7 +319,7 @@ def _stage(name: str) -> Callable[[Job, Display], int]:
 
 
 def _finish(display: Display, outcome: _Outcome) -> int:
-    if outcome.last is not None and outcome.last.stage not in ("gate", *UPKEEP):
+    if outcome.last is not None and outcome.last.stage not in ("gate", "status", *UPKEEP):
         from reports.write import write_report
 
         try:

@@ -193,9 +193,14 @@ def evaluate_suite(
     """
     count = suite.whole_groups(limit)
     key = result_key(variant, lm, suite, count)
-    found = load_result(store, key)
-    if found is not None:
-        return key, found
+    with store.claimed("results", key) if processes.count() == 1 else contextlib.nullcontext():
+        found = load_result(store, key)
+        return key, found if found is not None else _asked(store, lm, suite, variant, limit, count, key, max_error_share)
+
+
+def _asked(
+    store: Store, lm: LuqModel, suite: Suite, variant: str, limit: int | None, count: int, key: str, max_error_share: float
+) -> SuiteResult:  # fmt: skip
     lm.log = AnswerLog(store, digest.of_value(_answers_parts(variant, lm, suite)))
     lm.task_dict, lm.data = {suite.name: suite.task.dataset}, suite.data
     arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
@@ -223,7 +228,7 @@ def evaluate_suite(
         store.write_file(store.root / "submissions" / f"{safe_name(suite.name)}-{variant[:8]}.json", json.dumps(rows))
     with store.creating("results", key) as folder:
         (folder / RESULT_FILE).write_text(to_json(result))
-    return key, result
+    return result
 
 
 def _answer(lm: LuqModel, suite: Suite, sample: Mapping[str, Any]) -> Answer:

@@ -11,7 +11,8 @@ from harness.errors import ConfigError
 from harness.trackers import known_trackers
 from luq.allocation.orders import ORDERS
 
-STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "gate", "verify", "gc", "report")
+STAGES = ("evaluate", "entropy", "stability", "orders", "search", "export", "plan", "gate", "status", "verify", "gc", "report")
+LAUNCHERS = ("local", "joblib", "slurm")
 FORMATS = ("packed",)
 INPUTS = {
     "fp": "inputs from the full-precision model: a block's entry serves every plan",
@@ -141,6 +142,25 @@ class GateConfig:
 
 
 @dataclass
+class LauncherConfig:
+    """name: local (one job of a sweep after the other), joblib (side by side in processes of this machine) or slurm (an array job).
+    workers: how many at once; null for one for each GPU, or for every two cores, of SLURM as many as it gives. Of SLURM only: block: jobs
+    for each task of the array; partition, minutes, cpus, gpus, memory_gib: of a task; sbatch: further options by name; wait: until all
+    have ended, else `stage=status` tells."""
+
+    name: str = "local"
+    workers: int | None = None
+    block: int = 1
+    partition: str | None = None
+    minutes: int = 240
+    cpus: int = 2
+    gpus: int = 0
+    memory_gib: int | None = None
+    sbatch: dict[str, Any] = field(default_factory=dict)
+    wait: bool = True
+
+
+@dataclass
 class GcConfig:
     """everything: also free the bank, answers and scores, which no result needs but the next variant would."""
 
@@ -182,8 +202,9 @@ class Config:
     """stage: evaluate (ask the suites, then report), entropy (of every block), stability (of the blocks' ranking over K), orders (their
     scores against measured damage), search (for k), export (write the variant as a model folder, in `format`, to `out`),
     plan (say what all of it would store, need and cost, and do nothing), gate (pass, fail or undecided: beside the method `baseline`, by
-    default the method's own reference, and its own earlier run, with a loss of at most `margin` points), verify
-    (check every entry of the store), gc (free what no result needs; both only tell with `dry_run`) or report.
+    default the method's own reference, and its own earlier run, with a loss of at most `margin` points), status
+    (which cells of a sweep are done, running, failed or missing), verify (check every entry of the store), gc (free what no result needs;
+    both only tell with `dry_run`) or report.
     store: folder of everything that is kept. limit: questions a suite (pairs and circular groups stay whole), null for all. cell: further
     overrides of one job, as sweeps use them."""
 
@@ -196,6 +217,7 @@ class Config:
     plan: PlanConfig = field(default_factory=PlanConfig)
     gate: GateConfig = field(default_factory=GateConfig)
     gc: GcConfig = field(default_factory=GcConfig)
+    launcher: LauncherConfig = field(default_factory=LauncherConfig)
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stage: str = "evaluate"
@@ -226,6 +248,12 @@ def check(config: Config) -> None:
     _require(gate.questions > 0, f"gate.questions is {gate.questions}; it must be at least 1")
     _require(gate.more_bits >= 0, f"gate.more_bits is {gate.more_bits}; it is a number of bits, 0 or more")
     _require(gate.seed >= 0, f"gate.seed is {gate.seed}; it is a whole number, 0 or more")
+    launcher = config.launcher
+    _require(launcher.name in LAUNCHERS, f"launcher is {launcher.name!r}; choose one of {', '.join(LAUNCHERS)}")
+    _require(launcher.workers is None or launcher.workers > 0, f"launcher.workers is {launcher.workers}; it must be at least 1")
+    of_task = (launcher.block, launcher.minutes, launcher.cpus)
+    _require(min(of_task) > 0, f"launcher.block, .minutes and .cpus are {of_task}; they must be at least 1")
+    _require(launcher.gpus >= 0, f"launcher.gpus is {launcher.gpus}; it is a number of GPUs, 0 or more")
     trackers = known_trackers()
     _require(config.tracker.name in trackers, f"tracker is {config.tracker.name!r}; choose one of {', '.join(trackers)}")
     _require(config.workers.timeout > 0, f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import time
 from collections.abc import Mapping
@@ -76,7 +77,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     todo = processes.gathered([name for name in suites if not _complete(store, keys[name])])[0]
     for name in suites:
         if name not in todo:
-            display.finish_cell(_label(config, suites[name]), ALREADY)
+            display.finish_cell(cell_label(config, suites[name]), ALREADY)
     if not todo:
         return 0
     display.step(f"quantizing {config.method.name}")
@@ -91,7 +92,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     except QuantizationError as error:
         for name in todo:
             _fail(store, keys[name], job, name, str(error))
-            display.finish_cell(_label(config, suites[name]), f"FAILED: {error}")
+            display.finish_cell(cell_label(config, suites[name]), f"FAILED: {error}")
         return len(todo)
     failed = 0
     with (
@@ -100,17 +101,18 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
     ):
         for name in todo:
             suite = suites[name]
-            display.start_cell(_label(config, suite), suite.whole_groups(config.limit))
+            display.start_cell(cell_label(config, suite), suite.whole_groups(config.limit))
             try:
-                cell, scores = _fill(store, lm, job, suite, variant, blocks, keys[name])
+                with store.claimed("cells", keys[name]) if processes.count() == 1 else contextlib.nullcontext():
+                    cell, scores = _fill(store, lm, job, suite, variant, blocks, keys[name])
                 tracker.scalars(cell_scalars(cell, scores))
                 if name == todo[0]:
                     tracker.table("blocks", *layer_table(cell))
-                display.finish_cell(_label(config, suite), f"done, {outcome(scores)}")
+                display.finish_cell(cell_label(config, suite), f"done, {outcome(scores)}")
             except (CellError, QuantizationError) as error:
                 failed += 1
                 _fail(store, keys[name], job, name, str(error))
-                display.finish_cell(_label(config, suite), f"FAILED: {error}")
+                display.finish_cell(cell_label(config, suite), f"FAILED: {error}")
     return failed
 
 
@@ -168,7 +170,7 @@ def open_workbench(config: Config, display: Display | None = None) -> Workbench:
     return Workbench(open_model(config), config.calibration, config.entropy, Store(Path(config.store)), config.workers, told)
 
 
-def _label(config: Config, suite: Suite | TextSuite) -> str:
+def cell_label(config: Config, suite: Suite | TextSuite) -> str:
     return f"{_variant_name(config)} on {suite.title}"
 
 
@@ -209,6 +211,9 @@ def _fill(
     store: Store, lm: LuqModel, job: Job, suite: Suite | TextSuite, variant: Variant, blocks: list[Block], key: str
 ) -> tuple[Cell, SuiteResult]:  # fmt: skip
     config, began = job.config, time.monotonic()
+    found = store.load_entry("cells", key, CELL_FILE, Cell) if processes.count() == 1 else None
+    if found is not None and (known := load_result(store, found.result)) is not None:
+        return found, known  # another process was first
     result, scores = answered(store, lm, suite, variant.digest, config)
     cell = Cell(
         model=config.model.name, method=config.method.name,

@@ -8,6 +8,8 @@ import os
 import re
 import secrets
 import shutil
+import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +29,7 @@ Schema = TypeVar("Schema", bound=BaseModel)
 MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 VALUE = "value.json"
+STALE = 30.0
 
 
 def safe_name(text: str) -> str:
@@ -156,6 +159,32 @@ class Store:
             finally:
                 partial.unlink(missing_ok=True)
 
+    @contextlib.contextmanager
+    def claimed(self, kind: str, key: str) -> Iterator[None]:
+        """One process at a time, as far as can be: others wait here until it is done. This saves work and nothing hangs on it: a claim that
+        its owner has not renewed for STALE seconds, by the clock of the file system, counts for nothing."""
+        path = self.root / "claims" / f"{kind}-{key}"
+        with explained(self.root):
+            path.parent.mkdir(exist_ok=True)
+            while not _claim(path):
+                time.sleep(0.2)
+        stop = threading.Event()
+        beat = threading.Thread(target=_renew, args=(path, stop), daemon=True)
+        beat.start()
+        try:
+            yield
+        finally:
+            stop.set()
+            beat.join()
+            path.unlink(missing_ok=True)
+
+    def is_claimed(self, kind: str, key: str) -> bool:
+        """Whether a process that is alive works on this entry."""
+        path = self.root / "claims" / f"{kind}-{key}"
+        with contextlib.suppress(FileNotFoundError):
+            return _now(path.parent) - path.stat().st_mtime <= STALE
+        return False
+
     # ------------------------------------------------------------------------------------------------ tensors
     def save_tensors(self, kind: str, key: str, tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
         """Tensors plus a manifest with a SHA-256 for each."""
@@ -194,6 +223,33 @@ def verify_tensors(tensors: Mapping[str, Tensor], hashes: Mapping[str, str]) -> 
     for name, tensor in tensors.items():
         if digest.of_tensor(tensor) != hashes[name]:
             raise CorruptEntry(f"tensor {name} does not have the SHA-256 of its manifest")
+
+
+def _claim(path: Path) -> bool:
+    try:
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+    except FileExistsError:
+        with contextlib.suppress(FileNotFoundError):
+            if _now(path.parent) - path.stat().st_mtime > STALE:
+                path.unlink()
+        return False
+    return True
+
+
+def _renew(path: Path, stop: threading.Event) -> None:
+    while not stop.wait(STALE / 6):
+        with contextlib.suppress(OSError):
+            os.utime(path)
+
+
+def _now(folder: Path) -> float:
+    """By the clock that stamps the files of this folder, which may be another machine's."""
+    probe = folder / f".now-{secrets.token_hex(4)}"
+    probe.touch()
+    try:
+        return probe.stat().st_mtime
+    finally:
+        probe.unlink()
 
 
 def _sync(path: Path) -> None:

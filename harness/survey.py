@@ -9,7 +9,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.pace import duration
-from harness.stages import CELL_FILE, Job, cell_key, each_k, open_model, open_suites
+from harness.stages import CELL_FILE, Job, cell_key, cell_label, each_k, open_model, open_suites
 from harness.store import Store
 from reports.strict_json import strict_json
 
@@ -60,6 +60,26 @@ def survey(jobs: Sequence[Job]) -> Survey:
     usual = statistics.fmean(speeds.values()) if speeds else 0.0
     seconds = sum(count * speeds.get(name, usual) for name, count in left.items()) if speeds else None
     return Survey(cells, done, sum(left.values()), seconds)
+
+
+def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
+    """(cell, state) of every cell of every job: done, running, failed or missing. One is running while a process has claimed it."""
+    found = []
+    for job in jobs:
+        loaded, store = open_model(job.config), Store(Path(job.config.store))
+        suites = open_suites(job.config, loaded, store)
+        for one in each_k(job, len(loaded.blocks)):
+            for suite in suites.values():
+                key = cell_key(one.config, loaded, suite)
+                state = "missing"
+                if store.has("cells", key):
+                    state = "done"
+                elif store.is_claimed("cells", key):
+                    state = "running"
+                elif (store.root / "failures" / f"{key}.json").exists():
+                    state = "failed"
+                found.append((cell_label(one.config, suite), state))
+    return found
 
 
 def _seconds_per_question(root: Path) -> dict[str, float]:

@@ -23,8 +23,8 @@ TENSOR_KINDS = ("bank", "stats", "factors", "features", "states")
 VALUE_KINDS = ("scores", "entropy", "block_errors", "calibration_pictures")
 MADE_AGAIN = ("stats", "factors", "features", "states", "data")  # whatever they were for is made or can be made again
 BUILDING_BLOCKS = ("bank", "answers", *VALUE_KINDS)  # no result needs them, the next variant or a larger limit does
-LEFT_BEHIND = ("partial", "corrupt")
-OTHERS = ("report", "logs", "tracking", "submissions", "gate", "export")
+LEFT_BEHIND = ("partial", "corrupt", "claims")
+OTHERS = ("report", "logs", "tracking", "submissions", "gate", "export", "slurm")
 ABANDONED = 3600.0  # seconds without a change after which nobody is thought to work on an entry
 
 

@@ -1,0 +1,119 @@
+"""Jobs of a sweep in processes of their own: the same store as one after the other, whatever dies on the way."""
+
+import csv
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import pytest
+
+from harness.launchers import side_by_side
+from harness.store import Store
+
+SMALL = ["limit=8", "batch_size=4", "calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2", "suite.tasks=[mini_gqa,mini_pope]"]
+# Two names for one variant, and a job that cannot be.
+SWEEP = ["-m", "cell='method=fp','method=gptq4','method=luq method.k=0','method=luq method.k=99'"]
+
+
+def command(root, narrow_model, *more):
+    return [sys.executable, "-m", "harness", *SWEEP, *SMALL, f"model.path={narrow_model}", f"store={root}", *more]
+
+
+def table(root):
+    """Every score, without what tells when and how it was made."""
+    with (root / "results.csv").open() as file:
+        return sorted(tuple(row.items()) for row in csv.DictReader(file))
+
+
+def asked(root):
+    """How many questions the logs of answers hold, by log."""
+    return sum(len(path.read_text().split('"response"')) - 1 for path in (root / "answers").glob("*/*.json"))
+
+
+@pytest.fixture(scope="module")
+def one_by_one(tmp_path_factory, narrow_model):
+    root = tmp_path_factory.mktemp("one") / "runs"
+    assert subprocess.run(command(root, narrow_model, "quiet=true"), check=False).returncode == 2
+    return root
+
+
+def test_r5_two_processes_give_the_store_of_one_ask_nothing_twice_and_a_bad_job_stops_no_other(tmp_path, narrow_model, one_by_one):
+    root = tmp_path / "runs"
+    done = subprocess.run(
+        command(root, narrow_model, "launcher=joblib", "launcher.workers=2"), capture_output=True, text=True, timeout=280, check=False
+    )
+    assert done.returncode == 2, done.stderr
+    assert "method.k is 99" in done.stderr
+    assert "4 jobs in 2 processes" in done.stdout
+    assert table(root) == table(one_by_one)
+    assert {path.name for path in (root / "results").iterdir()} == {path.name for path in (one_by_one / "results").iterdir()}
+    assert asked(root) == asked(one_by_one)
+    assert not list((root / "claims").iterdir())
+
+
+@pytest.mark.slow
+def test_r1_workers_that_are_killed_are_replaced_and_the_sweep_goes_on(tmp_path, narrow_model, one_by_one):
+    root = tmp_path / "runs"
+    sweep = subprocess.Popen(
+        command(root, narrow_model, "launcher=joblib", "launcher.workers=2"), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    killed = 0
+    while sweep.poll() is None and killed < 4:
+        time.sleep(8)
+        children = subprocess.run(["pgrep", "-P", str(sweep.pid)], capture_output=True, text=True, check=False).stdout.split()
+        if len(children) > 1:
+            os.kill(int(children[-1]), signal.SIGKILL)
+            killed += 1
+    sweep.communicate(timeout=280)
+    assert sweep.returncode == 2
+    assert killed > 1
+    assert table(root) == table(one_by_one)
+
+
+def test_workers_that_always_die_end_the_sweep_with_what_is_lost(monkeypatch):
+    monkeypatch.setattr(side_by_side, "ATTEMPTS", 2)
+    monkeypatch.setattr(side_by_side, "_work", _die)
+    with pytest.raises(RuntimeError, match="3 of 3 jobs did not end"):
+        side_by_side.run_side_by_side([["a"], ["b"], ["c"]], 2, 0, lambda done: None)
+
+
+def _die(number, overrides, gpus):
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
+    for name, wanted in (("LokyProcess-1", "5"), ("LokyProcess-2", "3"), ("LokyProcess-4", "3")):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
+        monkeypatch.delenv("LUQ_DEVICE_CHOSEN", raising=False)
+        monkeypatch.setattr("multiprocessing.process._current_process._name", name)
+        side_by_side._choose_device(2)
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == wanted
+        side_by_side._choose_device(2)  # once only
+        assert os.environ["CUDA_VISIBLE_DEVICES"] == wanted
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,-1")
+    assert side_by_side.count_gpus() == 2
+
+
+def test_a_claim_keeps_others_waiting_until_it_is_given_back_or_its_owner_is_gone(tmp_path, monkeypatch):
+    store, order = Store(tmp_path / "runs"), []
+
+    def second():
+        with store.claimed("results", "key"):
+            order.append("second")
+
+    with store.claimed("results", "key"):
+        waiting = threading.Thread(target=second)
+        waiting.start()
+        time.sleep(0.6)
+        order.append("first")
+    waiting.join(timeout=10)
+    assert order == ["first", "second"]
+    claim = store.root / "claims" / "results-key"
+    claim.touch()
+    os.utime(claim, (time.time() - 120,) * 2)  # its owner was killed two minutes ago
+    second()
+    assert order == ["first", "second", "second"]
+    assert not claim.exists()

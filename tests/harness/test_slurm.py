@@ -1,0 +1,78 @@
+"""A sweep on a real SLURM, of one node on this machine."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.harness.test_side_by_side import SMALL, asked, table
+
+START = Path(__file__).parents[1] / "slurm" / "start.sh"
+NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
+MISSING = [name for name in NEEDED if shutil.which(name) is None]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1500),
+    pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: Debian's package slurm-wlm"),
+    pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start SLURM's daemons"),
+]
+SWEEP = ["-m", "cell='method=fp','method=gptq4','method=luq method.k=2'"]
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory):
+    """The environment in which sbatch finds a cluster of its own."""
+    pytest.importorskip("submitit", reason="needs the package submitit")
+    folder = tmp_path_factory.mktemp("slurm")
+    subprocess.run(["bash", str(START), str(folder)], check=True, timeout=120)
+    yield {**os.environ, "SLURM_CONF": str(folder / "slurm.conf")}
+    for name in ("slurmd.pid", "slurmctld.pid", "munge/pid"):
+        os.kill(int((folder / name).read_text()), signal.SIGTERM)
+
+
+def command(root, narrow_model, *more):
+    return [sys.executable, "-m", "harness", *SWEEP, *SMALL, f"model.path={narrow_model}", f"store={root}", "launcher.cpus=1", *more]
+
+
+def told(environment, *words):
+    """What a command of SLURM prints."""
+    return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
+
+
+def test_r1_a_sweep_on_slurm_survives_a_killed_task_and_gives_the_store_of_one_process(tmp_path, narrow_model, cluster):
+    one, root = tmp_path / "one", tmp_path / "runs"
+    subprocess.run(command(one, narrow_model, "quiet=true"), check=True)
+    sweep = subprocess.Popen(
+        command(root, narrow_model, "launcher=slurm"), env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    victim = ""
+    while not victim and sweep.poll() is None:
+        time.sleep(1)
+        victim = next(iter(told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()), "")
+    time.sleep(4)  # while it loads or works
+    # What SLURM sends before it takes a task's node away; submitit then has the task queued again. SLURM waits two minutes before that.
+    subprocess.run(["scancel", "--signal=USR2", victim], env=cluster, check=True)
+    said, errors = sweep.communicate(timeout=900)
+    assert sweep.returncode == 0, said + errors
+    assert "3 jobs in 3 tasks of SLURM" in said
+    assert said.count(": done") == 3
+    assert "Restarts=1" in told(cluster, "scontrol", "--oneliner", "show", "job", victim)
+    assert table(root) == table(one)
+    assert asked(root) == asked(one)
+    assert "6 done, 0 running, 0 failed, 0 missing" in told(cluster, *command(root, narrow_model, "stage=status"))
+
+
+def test_without_waiting_the_command_ends_and_status_tells_the_rest(tmp_path, narrow_model, cluster):
+    root = tmp_path / "runs"
+    said = told(cluster, *command(root, narrow_model, "launcher=slurm", "launcher.wait=false", "launcher.block=2"))
+    assert "3 jobs in 2 tasks of SLURM" in said
+    status = command(root, narrow_model, "stage=status")
+    assert " 6 done" not in told(cluster, *status)
+    subprocess.run(["scancel", "--user=root"], env=cluster, check=True)
+    subprocess.run(command(root, narrow_model, "quiet=true"), check=True)  # goes on by itself
+    assert "6 done" in told(cluster, *status)
