@@ -8,6 +8,7 @@ import os
 import re
 import secrets
 import shutil
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -161,8 +162,8 @@ class Store:
 
     @contextlib.contextmanager
     def claimed(self, kind: str, key: str) -> Iterator[None]:
-        """One process at a time, as far as can be: others wait here until it is done. This saves work and nothing hangs on it: a claim that
-        its owner has not renewed for STALE seconds, by the clock of the file system, counts for nothing."""
+        """One process at a time, as far as can be: others wait here until it is done. This saves work and nothing hangs on it: a claim
+        whose owner died, or has not renewed it for STALE seconds by the clock of the file system, counts for nothing."""
         path = self.root / "claims" / f"{kind}-{key}"
         with explained(self.root):
             path.parent.mkdir(exist_ok=True)
@@ -180,9 +181,8 @@ class Store:
 
     def is_claimed(self, kind: str, key: str) -> bool:
         """Whether a process that is alive works on this entry."""
-        path = self.root / "claims" / f"{kind}-{key}"
         with contextlib.suppress(FileNotFoundError):
-            return _now(path.parent) - path.stat().st_mtime <= STALE
+            return _held(self.root / "claims" / f"{kind}-{key}")
         return False
 
     # ------------------------------------------------------------------------------------------------ tensors
@@ -227,13 +227,28 @@ def verify_tensors(tensors: Mapping[str, Tensor], hashes: Mapping[str, str]) -> 
 
 def _claim(path: Path) -> bool:
     try:
-        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        with path.open("x") as file:
+            file.write(f"{socket.gethostname()} {os.getpid()}")
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):
-            if _now(path.parent) - path.stat().st_mtime > STALE:
+            if not _held(path):
                 path.unlink()
         return False
     return True
+
+
+def _held(path: Path) -> bool:
+    """Whether the owner of a claim renews it and, where it is of this machine, lives. Raises FileNotFoundError for a claim that was given
+    back."""
+    host, _, process = path.read_text().partition(" ")
+    if host == socket.gethostname() and process.isdigit():
+        try:
+            os.kill(int(process), 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass  # somebody else's, and alive
+    return _now(path.parent) - path.stat().st_mtime <= STALE
 
 
 def _renew(path: Path, stop: threading.Event) -> None:

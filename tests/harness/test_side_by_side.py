@@ -3,6 +3,7 @@
 import csv
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -117,3 +118,11 @@ def test_a_claim_keeps_others_waiting_until_it_is_given_back_or_its_owner_is_gon
     second()
     assert order == ["first", "second", "second"]
     assert not claim.exists()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    claim.write_text(f"{socket.gethostname()} {ended.pid}")  # its owner was killed just now
+    began = time.monotonic()
+    second()
+    assert time.monotonic() - began < 5
+    claim.write_text(f"elsewhere {ended.pid}")
+    assert store.is_claimed("results", "key")

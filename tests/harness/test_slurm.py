@@ -56,7 +56,11 @@ def test_r1_a_sweep_on_slurm_survives_a_killed_task_and_gives_the_store_of_one_p
         victim = next(iter(told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()), "")
     time.sleep(4)  # while it loads or works
     # What SLURM sends before it takes a task's node away; submitit then has the task queued again. SLURM waits two minutes before that.
-    subprocess.run(["scancel", "--signal=USR2", victim], env=cluster, check=True)
+    # It refuses while the task's step is being started.
+    for _ in range(20):
+        if subprocess.run(["scancel", "--signal=USR2", victim], env=cluster, capture_output=True, check=False).returncode == 0:
+            break
+        time.sleep(0.5)
     said, errors = sweep.communicate(timeout=900)
     assert sweep.returncode == 0, said + errors
     assert "3 jobs in 3 tasks of SLURM" in said
