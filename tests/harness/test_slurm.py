@@ -1,6 +1,7 @@
 """A sweep on a real SLURM, of one node on this machine."""
 
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -55,17 +56,14 @@ def test_r1_a_sweep_on_slurm_survives_a_killed_task_and_gives_the_store_of_one_p
         time.sleep(1)
         victim = next(iter(told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()), "")
     time.sleep(4)  # while it loads or works
-    # What SLURM sends before it takes a task's node away; submitit then has the task queued again. SLURM waits two minutes before that.
-    # It refuses while the task's step is being started.
-    for _ in range(20):
-        if subprocess.run(["scancel", "--signal=USR2", victim], env=cluster, capture_output=True, check=False).returncode == 0:
-            break
-        time.sleep(0.5)
+    # What SLURM sends before it takes a task's node away: submitit has the task queued again, and SLURM waits two minutes before that. It
+    # may say that the job cannot be altered now, and yet deliver the signal.
+    subprocess.run(["scancel", "--signal=USR2", victim], env=cluster, check=False)
     said, errors = sweep.communicate(timeout=900)
     assert sweep.returncode == 0, said + errors
     assert "3 jobs in 3 tasks of SLURM" in said
     assert said.count(": done") == 3
-    assert "Restarts=1" in told(cluster, "scontrol", "--oneliner", "show", "job", victim)
+    assert re.search(r"Restarts=[1-9]", told(cluster, "scontrol", "--oneliner", "show", "job", victim))
     assert table(root) == table(one)
     assert asked(root) == asked(one)
     assert "6 done, 0 running, 0 failed, 0 missing" in told(cluster, *command(root, narrow_model, "stage=status"))
