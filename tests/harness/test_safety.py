@@ -60,18 +60,18 @@ for k in (0, 2):
 """
 
 
-def test_r23_five_processes_rank_and_quantize_alike(tmp_path, narrow_model):
+def test_r23_processes_of_their_own_rank_and_quantize_alike(tmp_path, narrow_model):
     options = ["calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2"]
     running = [
         subprocess.Popen(
             [sys.executable, "-c", DIGESTS, str(narrow_model), str(tmp_path / f"runs{seed}"), *options], text=True, stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONHASHSEED": str(seed)},
         )
-        for seed in range(5)
+        for seed in range(3)
     ]  # fmt: skip
     said = [process.communicate(timeout=200)[0] for process in running]
     assert len(said[0].splitlines()) == 2
-    assert said == [said[0]] * 5
+    assert said == [said[0]] * 3
 
 
 OFFLINE = """
