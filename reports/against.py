@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from reports.comparison import Difference, Ratio, SuiteDifference, mean_difference, perplexity_ratio, suite_differences
 from reports.leaderboard import Line
 from reports.paired import holm
-from reports.results import SuiteResult, defused
+from reports.results import SuiteResult, write_records
 
 FULL, FOUR = "full precision", "4 bits"
 
@@ -113,8 +112,4 @@ def records(lines: Sequence[Line]) -> Iterator[dict[str, object]]:
 
 
 def write_comparisons(lines: Sequence[Line], path: Path) -> None:
-    with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, COLUMNS)
-        writer.writeheader()
-        for record in records(lines):
-            writer.writerow({name: defused(value) for name, value in record.items()})
+    write_records(COLUMNS, records(lines), path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -263,15 +263,19 @@ def long_form(rows: Iterable[Row]) -> Iterator[dict[str, object]]:
 
 
 def write_csv(rows: Iterable[Row], path: Path) -> None:
+    write_records(CSV_COLUMNS, long_form(rows), path)
+
+
+def write_records(columns: Sequence[str], records: Iterable[Mapping[str, object]], path: Path) -> None:
     """Text that a spreadsheet would run as a formula is quoted with an apostrophe."""
     with path.open("w", newline="") as file:
-        writer = csv.DictWriter(file, CSV_COLUMNS)
+        writer = csv.DictWriter(file, columns)
         writer.writeheader()
-        for record in long_form(rows):
-            writer.writerow({name: defused(value) for name, value in record.items()})
+        for record in records:
+            writer.writerow({name: _defused(value) for name, value in record.items()})
 
 
-def defused(value: object) -> object:
+def _defused(value: object) -> object:
     return "'" + value if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
 
 
