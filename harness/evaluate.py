@@ -193,7 +193,7 @@ def evaluate_suite(
     """
     count = suite.whole_groups(limit)
     key = result_key(variant, lm, suite, count)
-    with store.claimed("results", key) if processes.count() == 1 else contextlib.nullcontext():
+    with store.claimed("results", key):
         found = load_result(store, key)
         return key, found if found is not None else _asked(store, lm, suite, variant, limit, count, key, max_error_share)
 

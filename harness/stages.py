@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import shlex
 import time
 from collections.abc import Mapping
@@ -103,7 +102,7 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             suite = suites[name]
             display.start_cell(cell_label(config, suite), suite.whole_groups(config.limit))
             try:
-                with store.claimed("cells", keys[name]) if processes.count() == 1 else contextlib.nullcontext():
+                with store.claimed("cells", keys[name]):
                     cell, scores = _fill(store, lm, job, suite, variant, blocks, keys[name])
                 tracker.scalars(cell_scalars(cell, scores))
                 if name == todo[0]:

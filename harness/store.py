@@ -21,7 +21,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from harness import digest
+from harness import digest, processes
 from harness.errors import StoreError
 from reports.results import NewerSchema, read_checked
 from reports.strict_json import seal, sealed_text, strict_json
@@ -163,7 +163,11 @@ class Store:
     @contextlib.contextmanager
     def claimed(self, kind: str, key: str) -> Iterator[None]:
         """One process at a time, as far as can be: others wait here until it is done. This saves work and nothing hangs on it: a claim
-        whose owner died, or has not renewed it for STALE seconds by the clock of the file system, counts for nothing."""
+        whose owner died, or has not renewed it for STALE seconds by the clock of the file system, counts for nothing. The processes of one
+        torchrun work together and claim nothing."""
+        if processes.count() > 1:
+            yield
+            return
         path = self.root / "claims" / f"{kind}-{key}"
         with explained(self.root):
             path.parent.mkdir(exist_ok=True)

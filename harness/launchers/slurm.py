@@ -61,11 +61,11 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
                 for one in _results(task):
                     done[one.number] = one
                     told(one)
-            elif _state(task.job_id) in DIED:
+            elif (state := _state(task.job_id)) in DIED:
                 left[task] -= 1
                 if left[task] < 0 or not _requeued(task.job_id):
                     del left[task]
-            elif _state(task.job_id) in GONE:
+            elif state in GONE:
                 del left[task]
         time.sleep(LOOK)
     why = "its task of SLURM ended without a result; see the logs in the folder slurm of the store, and run the command again"
