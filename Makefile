@@ -1,5 +1,5 @@
 # make run    the main job on the embedded model: eight variants, nine suites, leaderboard and page in runs/
-# make test   the default test suite;  make test-all  with the slow ones
+# make test   the default test suite;  make test-all  with the slow ones;  make storm  killed processes, a full disk, flipped bits, a SLURM
 # make workers  environments of the other quantization libraries, in .workers/
 # make smollm2  the model SmolLM2-135M-Instruct, for model=smollm2
 # make lint   ruff and mypy;  make bench  ratios of time, each measured in one run
@@ -7,7 +7,7 @@ VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
 
-.PHONY: install run test test-all workers smollm2 lint bench
+.PHONY: install run test test-all storm workers smollm2 lint bench
 install: $(VENV)/installed
 
 $(VENV)/installed: requirements.lock pyproject.toml
@@ -24,6 +24,9 @@ test: install
 
 test-all: install
 	$(BIN)/python -m pytest -m "slow or not slow"
+
+storm: install
+	$(BIN)/python -m pytest -m storm -n 0 -rsP
 
 WORKERS := $(patsubst harness/workers/%.lock,.workers/%/installed,$(wildcard harness/workers/*.lock))
 workers: $(WORKERS)

@@ -32,7 +32,7 @@ class _Unit:
 def allocate(bench: Workbench, method: MethodConfig, candidates: list[Quantizer]) -> Assignment:
     """[block][linear] -> number of the candidate. Raises ConfigError for a budget that no plan can be within."""
     wholes = [Plan((str(i),) * len(bench.loaded.blocks), {str(i): candidate}) for i, candidate in enumerate(candidates)]
-    entries = [bench.bank.plan_weights(plan) for plan in wholes]
+    entries = [bench.weights(plan, "fp") for plan in wholes]
     units = _units(bench, method, candidates, entries)
     weights = sum(w.shape[0] * w.shape[1] for block in entries[0].values() for w in block.linears.values())
     assert method.budget_bits is not None, "the configuration was checked"
@@ -63,7 +63,7 @@ def allocated_weights(bench: Workbench, assignment: Assignment, candidates: list
         return bench.weights(Plan(names, {name: methods[name] for name in sorted(set(names))}), inputs)
     if inputs != "fp":
         raise ConfigError(f"method.unit=linear mixes entries of the bank, so it needs method.inputs=fp; it is {inputs}")
-    whole = {name: bench.bank.plan_weights(Plan((name,) * len(assignment), {name: methods[name]})) for name in methods}
+    whole = {name: bench.weights(Plan((name,) * len(assignment), {name: methods[name]}), "fp") for name in methods}
     return {
         i: BlockWeights({linear: whole[str(candidate)][i].linears[linear] for linear, candidate in block.items()})
         for i, block in enumerate(assignment)

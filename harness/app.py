@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import os
 import shlex
 import sys
-from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -83,7 +83,12 @@ def _quantizer_of(name: str, key: str) -> Any:
 
 
 def compose(overrides: Sequence[str]) -> Config:
-    """The configuration of these overrides. Raises ConfigError with Hydra's explanation."""
+    """The configuration of these overrides, to be read and not written. Raises ConfigError with Hydra's explanation."""
+    return _compose(tuple(overrides))
+
+
+@functools.lru_cache(maxsize=512)  # a sweep looks at its jobs before it runs them
+def _compose(overrides: tuple[str, ...]) -> Config:
     try:
         if GlobalHydra.instance().is_initialized():
             return to_config(hydra.compose("config", list(overrides)))
@@ -165,16 +170,16 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
             return
         if config.stage == "status":
             if not several or context.job.num == 0:
-                _status(_all_jobs(context) if several else [overrides], display)
+                _tell_states(_all_jobs(context) if several else [overrides], display)
             return
         if config.stage in UPKEEP:
             outcome.failed_cells += stage(_job(config, overrides), display)
             return
         if not several or context.job.num == 0:
             _announce(_all_jobs(context) if several else [overrides], display)
-        if several and config.launcher.name != "local":
-            if context.job.num == 0:
-                _launch(_all_jobs(context), config, display, outcome)
+        if config.launcher.name != "local":
+            if not several or context.job.num == 0:
+                _launch(_all_jobs(context) if several else [overrides], config, display, outcome)
             return
         job = _job(config, overrides)
         outcome.sweep = job.sweep
@@ -187,12 +192,31 @@ def _launch(jobs: list[list[str]], config: Config, display: Display, outcome: _O
     """All jobs of a sweep in other processes; those that ran are told one by one."""
 
     def told(done: Done) -> None:
-        display.finish_cell(" ".join(o for o in jobs[done.number] if o.startswith(("cell=", "method"))), _ENDS.get(done.code, done.reason))
+        name = " ".join(o for o in jobs[done.number] if o.startswith(("cell=", "method", "suite.tasks=")))
+        display.finish_cell(name, f"FAILED: {done.reason}" if done.reason else _ENDS[done.code])
 
     outcome.sweep = _job(config, jobs[0]).sweep
+    if config.launcher.each == "cell":
+        jobs = [cell for job in jobs for cell in _cells(job)]
     found = _on_slurm(jobs, config, display, told) if config.launcher.name == "slurm" else _side_by_side(jobs, config, display, told)
     outcome.failed_cells += sum(done.code == FAILED for done in found)
     outcome.bad_configs += [done.reason for done in found if done.code == BAD_CONFIG]
+
+
+def _cells(overrides: list[str]) -> list[list[str]]:
+    """A job's cells as jobs of their own."""
+    from harness.stages import each_k, open_model
+
+    try:
+        config = _composed(overrides)
+    except ConfigError:
+        return [overrides]  # told when it runs
+    if config.stage != "evaluate":
+        return [overrides]
+    job = _job(config, overrides)
+    jobs = [job] if isinstance(config.method.k, int) else each_k(job, len(open_model(config).blocks))
+    flat = [o for o in (*overrides, *_cell(overrides)) if not o.startswith(("cell=", "method.k="))]
+    return [[*flat, f"method.k={one.config.method.k}", f"suite.tasks=[{task}]"] for one in jobs for task in config.suite.tasks]
 
 
 def _side_by_side(jobs: list[list[str]], config: Config, display: Display, told: Told) -> list[Done]:
@@ -217,13 +241,10 @@ def _on_slurm(jobs: list[list[str]], config: Config, display: Display, told: Tol
     return []
 
 
-def _status(jobs: list[list[str]], display: Display) -> None:
-    from harness.survey import states
+def _tell_states(jobs: list[list[str]], display: Display) -> None:
+    from harness.survey import tell_states
 
-    found = states([_job(_composed(overrides), overrides) for overrides in jobs])
-    display.table(("cell", "state"), [(label, state) for label, state in found], wrap=True)
-    counts = Counter(state for _, state in found)
-    display.say(", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "missing")))
+    tell_states([_job(_composed(overrides), overrides) for overrides in jobs], display)
 
 
 _ENDS = {OK: "done", FAILED: "FAILED, see the report"}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -65,18 +65,23 @@ def _measured(bench: Workbench, settings: list[EntropyConfig]) -> list[list[list
     """[setting][block][seed]; whatever is missing in the store is measured in one pass over the calibration data."""
     blocks = range(len(bench.loaded.blocks))
     keys = {(number, block): _key(bench, setting, block) for number, setting in enumerate(settings) for block in blocks}
-    missing = {place for place, key in keys.items() if not bench.store.has(KIND, key)}
-    if missing:
-        last = max(block for _, block in missing)
-        for capture in bench.captures(first=min(block for _, block in missing)):
-            for number, setting in enumerate(settings):
-                if (number, capture.index) in missing:
-                    _keep(bench, keys[number, capture.index], setting, capture)
-            if capture.index == last:
-                break
-        bench.finish_pass()
+    if not all(bench.store.has(KIND, key) for key in keys.values()):
+        with bench.store.claimed(KIND, digest.of_value(bench.origin)):
+            _measure(bench, settings, {place: key for place, key in keys.items() if not bench.store.has(KIND, key)})
     found = [[bench.store.read_value(KIND, keys[number, block]) for block in blocks] for number in range(len(settings))]
     return found if all(all(entries) for entries in found) else _measured(bench, settings)  # a damaged entry was set aside
+
+
+def _measure(bench: Workbench, settings: list[EntropyConfig], missing: Mapping[tuple[int, int], str]) -> None:
+    """missing: key by (setting, block)."""
+    blocks = {block for _, block in missing}
+    for capture in bench.captures(first=min(blocks)) if blocks else ():
+        for number, setting in enumerate(settings):
+            if (number, capture.index) in missing:
+                _keep(bench, missing[number, capture.index], setting, capture)
+        if capture.index == max(blocks):
+            break
+    bench.finish_pass()
 
 
 def _keep(bench: Workbench, key: str, setting: EntropyConfig, capture: BlockCapture) -> None:

@@ -144,12 +144,14 @@ class GateConfig:
 @dataclass
 class LauncherConfig:
     """name: local (one job of a sweep after the other), joblib (side by side in processes of this machine) or slurm (an array job).
-    workers: how many at once; null for one for each GPU, or for every two cores, of SLURM as many as it gives. Of SLURM only: block: jobs
-    for each task of the array; partition, minutes, cpus, gpus, memory_gib: of a task; sbatch: further options by name; wait: until all
+    workers: how many at once; null for one for each GPU, or for every two cores, of SLURM as many as it gives. each: what a process is
+    given at a time: a job (a variant on all its suites) or a cell (on one of them). Of SLURM only: block: how many of these each task of
+    the array does; partition, minutes, cpus, gpus, memory_gib: of a task; sbatch: further options by name; wait: until all
     have ended, else `stage=status` tells."""
 
     name: str = "local"
     workers: int | None = None
+    each: str = "job"
     block: int = 1
     partition: str | None = None
     minutes: int = 240
@@ -251,6 +253,7 @@ def check(config: Config) -> None:
     launcher = config.launcher
     _require(launcher.name in LAUNCHERS, f"launcher is {launcher.name!r}; choose one of {', '.join(LAUNCHERS)}")
     _require(launcher.workers is None or launcher.workers > 0, f"launcher.workers is {launcher.workers}; it must be at least 1")
+    _require(launcher.each in ("job", "cell"), f"launcher.each is {launcher.each!r}; choose job or cell")
     of_task = (launcher.block, launcher.minutes, launcher.cpus)
     _require(min(of_task) > 0, f"launcher.block, .minutes and .cpus are {of_task}; they must be at least 1")
     _require(launcher.gpus >= 0, f"launcher.gpus is {launcher.gpus}; it is a number of GPUs, 0 or more")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import re
@@ -66,8 +67,9 @@ def complete_or_absent(final: Path, partial: Path) -> Iterator[None]:
         final.parent.mkdir(parents=True, exist_ok=True)
         try:
             partial.rename(final)
-        except OSError:
-            if not final.is_dir():  # else another writer was first
+        except OSError as error:
+            # Another writer was first; a network file system may tell so by the error before it shows the folder.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST) and not final.is_dir():
                 raise
         _sync(final.parent)
     finally:
@@ -141,11 +143,13 @@ class Store:
 
     def kept(self, kind: str, key: str, make: Callable[[], Any]) -> Any:
         """The JSON value of an entry, which is made and kept where there is none."""
-        value = self.read_value(kind, key)
-        if value is None:
-            value = make()
-            with self.creating(kind, key) as folder:
-                (folder / VALUE).write_text(json.dumps(value, allow_nan=False))
+        if (value := self.read_value(kind, key)) is not None:
+            return value
+        with self.claimed(kind, key):
+            if (value := self.read_value(kind, key)) is None:
+                value = make()
+                with self.creating(kind, key) as folder:
+                    (folder / VALUE).write_text(json.dumps(value, allow_nan=False))
         return value
 
     def write_file(self, path: Path, text: str) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import statistics
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from harness.display import Display
 from harness.errors import ConfigError
 from harness.pace import duration
 from harness.stages import CELL_FILE, Job, cell_key, cell_label, each_k, open_model, open_suites
@@ -60,6 +62,14 @@ def survey(jobs: Sequence[Job]) -> Survey:
     usual = statistics.fmean(speeds.values()) if speeds else 0.0
     seconds = sum(count * speeds.get(name, usual) for name, count in left.items()) if speeds else None
     return Survey(cells, done, sum(left.values()), seconds)
+
+
+def tell_states(jobs: Sequence[Job], display: Display) -> None:
+    """The state of every cell, and how many are in each."""
+    found = states(jobs)
+    display.table(("cell", "state"), found, wrap=True)
+    counts = Counter(state for _, state in found)
+    display.say(", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "missing")))
 
 
 def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:

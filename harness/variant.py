@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,7 +29,7 @@ from luq.allocation.select import ranked_prefix
 from luq.bank import Bank, quantize_block
 from luq.blocks import BlockWeights, needs_calibration
 from luq.calibration.capture import BlockCapture, capture_blocks
-from luq.quantizers import build_quantizer
+from luq.quantizers import build_quantizer, describe_quantizer
 from luq.sequence import grafted_weights, sequential_weights
 from luq.types import LayerStats, Plan, Quantizer, stored_bytes
 from reports.results import Block
@@ -96,10 +97,24 @@ class Workbench:
         """From full-precision inputs. The parts that are missing in the store, of any block, are captured first."""
         key = digest.of_value([self.origin, "block", block])
         if (found := self._sum_of_parts(block, key)) is None:
-            self._capture_parts([part for part in self._parts if not self._has_part(part)])
+            with self._alone("stats", [self._part_key(part, 0) for part in self._parts]):
+                if missing := [part for part in self._parts if not self._has_part(part)]:
+                    self._capture_parts(missing)
             found = self._sum_of_parts(block, key)
         assert found is not None, "statistics were just written"
         return found
+
+    @contextlib.contextmanager
+    def _alone(self, kind: str, keys: Iterable[str]) -> Iterator[None]:
+        """While no other process makes any of these. In a fixed order, so that no two wait for each other."""
+        with contextlib.ExitStack() as stack:
+            for key in sorted(set(keys)):
+                stack.enter_context(self.store.claimed(kind, key))
+            yield
+
+    def _quantizing(self, quantizers: Iterable[Quantizer]) -> contextlib.AbstractContextManager[None]:
+        """While no other process quantizes with any of these: it would do the same work."""
+        return self._alone("bank", [digest.of_value([self.origin, describe_quantizer(q)]) for q in quantizers])
 
     def _sum_of_parts(self, block: int, key: str) -> dict[str, LayerStats] | None:
         found = [load_stats(self.store, self._part_key(part, block)) for part in self._parts]
@@ -204,7 +219,9 @@ class Workbench:
             raise ConfigError(f"method.k is {method.k}, but {method.name} has no low method; set method.low or method.k=0")
         low, high = build(method.low, "method.low"), build(method.high, "method.high")
         if self.loaded.streamed and method.inputs == "fp":
-            self._fill(quantizer for quantizer in (low, high) if quantizer is not None)
+            wanted = [quantizer for quantizer in (low, high) if quantizer is not None]
+            with self._quantizing(wanted):
+                self._fill(wanted)
         order = tuple(range(count))
         if 0 < method.k < count:
             order = block_order(method.order, count, measures(self, low), seed=method.order_seed)
@@ -236,16 +253,21 @@ class Workbench:
 
     def weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
         """The plan's blocks, each calibrated on the inputs that `inputs` names (see schema.INPUTS)."""
-        if inputs == "fp":
-            if self.loaded.streamed:
-                self._fill(plan.methods.values())
+        wanted = [(block, plan.methods[name]) for block, name in enumerate(plan.blocks) if name != "none"]
+        if inputs == "fp" and all(self.entries.has(block, quantizer) for block, quantizer in wanted):
             return self.bank.plan_weights(plan)
-        make = grafted_weights if inputs == "graft" else sequential_weights
-        return make(self.loaded.model, self.loaded.family, plan, lambda: self.data.sequences, self.entries)
+        with self._quantizing(plan.methods.values()):
+            if inputs == "fp":
+                if self.loaded.streamed:
+                    self._fill(plan.methods.values())
+                return self.bank.plan_weights(plan)
+            make = grafted_weights if inputs == "graft" else sequential_weights
+            return make(self.loaded.model, self.loaded.family, plan, lambda: self.data.sequences, self.entries)
 
     def _ask_workers(self, quantizers: Iterable[Quantizer]) -> None:
         for quantizer in {q for q in quantizers if isinstance(q, External)}:
-            self._ask_worker(quantizer)
+            with self._quantizing([quantizer]):
+                self._ask_worker(quantizer)
 
     def _ask_worker(self, quantizer: External) -> None:
         """Fill the bank with what another library makes of the whole model, unless it is there."""

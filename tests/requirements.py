@@ -47,9 +47,11 @@ def shown_by() -> dict[int, list[tuple[str, str, bool]]]:
     """By requirement: (file, test, whether it is marked slow) of every test with its number in the name."""
     found: dict[int, list[tuple[str, str, bool]]] = {number: [] for number in REQUIREMENTS}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
-        for node in ast.parse(path.read_text()).body:
+        nodes = ast.parse(path.read_text()).body
+        of_all = [node.value for node in nodes if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"]
+        for node in nodes:
             if isinstance(node, ast.FunctionDef) and (match := re.match(r"test_r(\d+)_", node.name)):
-                slow = any("slow" in ast.unparse(decorator) for decorator in node.decorator_list)
+                slow = any("pytest.mark.slow" in ast.unparse(mark) for mark in (*node.decorator_list, *of_all))
                 found[int(match[1])].append((str(path.relative_to(ROOT)), node.name, slow))
     return found
 
@@ -57,7 +59,7 @@ def shown_by() -> dict[int, list[tuple[str, str, bool]]]:
 def page() -> Iterator[str]:
     yield "# Reliability: what is promised, and the tests that show it"
     yield ""
-    yield "Made by `python -m tests.requirements --write` from the names of the tests; *slow* ones run with `make test-all`."
+    yield "Made by `python -m tests.requirements --write` from the tests' names; *slow* ones run with `make storm` or `make test-all`."
     yield ""
     yield "| # | requirement | tests |"
     yield "|---|---|---|"

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
 import subprocess
+import threading
+import time
 from collections.abc import Sequence
 
 from joblib import Parallel, delayed, parallel_config
@@ -27,7 +30,7 @@ def run_side_by_side(jobs: Sequence[Sequence[str]], workers: int, gpus: int, tol
         try:
             with parallel_config(backend="loky", n_jobs=min(workers, len(left)), inner_max_num_threads=_threads(workers)):
                 running = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")(
-                    delayed(_work)(number, list(jobs[number]), gpus) for number in left
+                    delayed(_work)(number, list(jobs[number]), gpus, os.getpid()) for number in left
                 )
                 for one in running:
                     done[one.number] = one
@@ -60,10 +63,23 @@ def _threads(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def _work(number: int, overrides: list[str], gpus: int) -> Done:
-    """In a worker: one job, on the worker's device."""
+def _work(number: int, overrides: list[str], gpus: int, sweep: int) -> Done:
+    """In a worker: one job, on the worker's device. sweep: the process that waits for it."""
+    _end_with(sweep)
     _choose_device(gpus)
     return run_one(number, overrides)
+
+
+@functools.cache
+def _end_with(sweep: int) -> None:
+    """From now on this process ends when the sweep's does, however that ended: nobody would hear what it finds."""
+
+    def watch() -> None:
+        while os.getppid() == sweep:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def _choose_device(gpus: int) -> None:

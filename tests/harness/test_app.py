@@ -172,6 +172,9 @@ SHOWN = {
 }  # fmt: skip
 
 
+FEWER = {"noise": ["calibration.seed=0,1"], "ablation_alpha": ["calibration.alpha=0,0.5,1"]}  # values of a sweep that has many
+
+
 @pytest.fixture(scope="module")
 def sweep_store(tmp_path_factory):
     """One store for all sweeps: what one quantized, the next finds. Cells and measurements are taken out before each."""
@@ -183,7 +186,8 @@ def test_every_sweep_runs_with_a_tiny_limit_and_shows_its_figure(run, sweep_stor
     monkeypatch.setattr("harness.block_scores.HELD_OUT", 8)
     for kind in ("cells", "results", "measurements", "failures"):
         shutil.rmtree(sweep_store / kind, ignore_errors=True)
-    code, text = run(f"+sweep={sweep}", *TINY, f"model.path={narrow_model}", f"workers.folder={sweep_store}", f"store={sweep_store}")
+    given = [*TINY, *FEWER.get(sweep, []), f"model.path={narrow_model}", f"workers.folder={sweep_store}", f"store={sweep_store}"]
+    code, text = run(f"+sweep={sweep}", *given)
     assert SHOWN[sweep] in (sweep_store / "report" / "index.html").read_text()
     assert re.match(r"\d+ cells?, 0 already done", text)
     if sweep == "workers":  # their environments are missing: their own cells fail, and no others

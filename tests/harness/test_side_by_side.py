@@ -1,6 +1,7 @@
 """Jobs of a sweep in processes of their own: the same store as one after the other, whatever dies on the way."""
 
 import csv
+import json
 import os
 import signal
 import socket
@@ -8,13 +9,16 @@ import subprocess
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pytest
 
 from harness.launchers import side_by_side
+from harness.launchers.jobs import run_one
 from harness.store import Store
 
 SMALL = ["limit=8", "batch_size=4", "calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2", "suite.tasks=[mini_gqa,mini_pope]"]
+WITNESS = Path(__file__).parents[1] / "chaos" / "witness"
 # Two names for one variant, and a job that cannot be.
 SWEEP = ["-m", "cell='method=fp','method=gptq4','method=luq method.k=0','method=luq method.k=99'"]
 
@@ -34,6 +38,12 @@ def asked(root):
     return sum(len(path.read_text().split('"response"')) - 1 for path in (root / "answers").glob("*/*.json"))
 
 
+def witnessed(path, what):
+    """(what was done, by which process), in order."""
+    return [(line["key"], part, line["process"]) for line in map(json.loads, path.read_text().splitlines()) if line["what"] == what
+            for part in line["parts"]]  # fmt: skip
+
+
 @pytest.fixture(scope="module")
 def one_by_one(tmp_path_factory, narrow_model):
     root = tmp_path_factory.mktemp("one") / "runs"
@@ -42,13 +52,17 @@ def one_by_one(tmp_path_factory, narrow_model):
 
 
 def test_r5_two_processes_give_the_store_of_one_ask_nothing_twice_and_a_bad_job_stops_no_other(tmp_path, narrow_model, one_by_one):
-    root = tmp_path / "runs"
+    root, log = tmp_path / "runs", tmp_path / "witnessed"
     done = subprocess.run(
-        command(root, narrow_model, "launcher=joblib", "launcher.workers=2"), capture_output=True, text=True, timeout=280, check=False
-    )
+        command(root, narrow_model, "launcher=joblib", "launcher.workers=2"), capture_output=True, text=True, timeout=280, check=False,
+        env={**os.environ, "PYTHONPATH": str(WITNESS), "WITNESS": str(log)},
+    )  # fmt: skip
     assert done.returncode == 2, done.stderr
     assert "method.k is 99" in done.stderr
     assert "4 jobs in 2 processes" in done.stdout
+    for what, count in (("asked", asked(one_by_one)), ("quantized", 4)):  # by both processes together
+        things = [(key, part) for key, part, _ in witnessed(log, what)]
+        assert len(things) == len(set(things)) == count
     assert table(root) == table(one_by_one)
     assert {path.name for path in (root / "results").iterdir()} == {path.name for path in (one_by_one / "results").iterdir()}
     assert asked(root) == asked(one_by_one)
@@ -56,6 +70,7 @@ def test_r5_two_processes_give_the_store_of_one_ask_nothing_twice_and_a_bad_job_
 
 
 @pytest.mark.slow
+@pytest.mark.storm
 def test_r1_workers_that_are_killed_are_replaced_and_the_sweep_goes_on(tmp_path, narrow_model, one_by_one):
     root = tmp_path / "runs"
     sweep = subprocess.Popen(
@@ -81,7 +96,37 @@ def test_workers_that_always_die_end_the_sweep_with_what_is_lost(monkeypatch):
         side_by_side.run_side_by_side([["a"], ["b"], ["c"]], 2, 0, lambda done: None)
 
 
-def _die(number, overrides, gpus):
+def test_cells_can_be_dealt_out_alone_and_are_those_of_whole_jobs(run, tmp_path, narrow_model, monkeypatch):
+    dealt = []
+
+    def in_this_process(jobs, workers, gpus, told):
+        dealt.extend(jobs)
+        return [run_one(number, job) for number, job in enumerate(jobs)]
+
+    monkeypatch.setattr(side_by_side, "run_side_by_side", in_this_process)
+    rtn = "method.order=depth method.low=rtn2 method.high=rtn4"
+    given = [f"cell='method=fp','method=luq method.k=quarters {rtn}','stage=entropy'", *SMALL, f"model.path={narrow_model}"]
+    assert run(*given, "launcher=joblib", "launcher.each=cell", "-m")[0] == 0
+    assert len(dealt) == 2 * (1 + 3) + 1
+    code, text = run(*given, "-m")
+    assert code == 0
+    assert text.startswith("9 cells, 8 already done")
+    dealt.clear()
+    assert run(*given[1:], "method=fp", "launcher=joblib")[0] == 0  # one job is dealt out too
+    assert len(dealt) == 1
+
+
+def test_a_worker_ends_when_its_sweep_is_killed():
+    program = (
+        'import os, time; from harness.launchers.side_by_side import _end_with; _end_with(os.getppid()); print("ready"); time.sleep(99)'
+    )
+    sweep = subprocess.Popen(["sh", "-c", f"{sys.executable} -u -c '{program}' & wait"], stdout=subprocess.PIPE, text=True)
+    assert sweep.stdout.readline() == "ready\n"
+    os.kill(sweep.pid, signal.SIGKILL)
+    sweep.communicate(timeout=30)  # raises as long as the worker holds its end of the pipe
+
+
+def _die(number, overrides, gpus, sweep):
     os.kill(os.getpid(), signal.SIGKILL)
 
 

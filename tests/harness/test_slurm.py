@@ -18,6 +18,7 @@ NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
 MISSING = [name for name in NEEDED if shutil.which(name) is None]
 pytestmark = [
     pytest.mark.slow,
+    pytest.mark.storm,
     pytest.mark.timeout(1500),
     pytest.mark.skipif(bool(MISSING), reason=f"needs {', '.join(MISSING)}: Debian's package slurm-wlm"),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start SLURM's daemons"),
@@ -40,30 +41,43 @@ def command(root, narrow_model, *more):
     return [sys.executable, "-m", "harness", *SWEEP, *SMALL, f"model.path={narrow_model}", f"store={root}", "launcher.cpus=1", *more]
 
 
+def say(text):
+    """For `make storm`, which shows it."""
+    print(text, flush=True)  # noqa: T201
+
+
 def told(environment, *words):
     """What a command of SLURM prints."""
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_r1_a_sweep_on_slurm_survives_a_killed_task_and_gives_the_store_of_one_process(tmp_path, narrow_model, cluster):
+def test_r1_a_sweep_on_slurm_survives_killed_and_preempted_tasks_and_gives_the_store_of_one_process(tmp_path, narrow_model, cluster):
     one, root = tmp_path / "one", tmp_path / "runs"
     subprocess.run(command(one, narrow_model, "quiet=true"), check=True)
+    began = time.monotonic()
     sweep = subprocess.Popen(
         command(root, narrow_model, "launcher=slurm"), env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    victim = ""
-    while not victim and sweep.poll() is None:
+    victims: list[str] = []
+    while len(victims) < 2 and sweep.poll() is None:
         time.sleep(1)
-        victim = next(iter(told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()), "")
-    time.sleep(4)  # while it loads or works
-    # What SLURM sends before it takes a task's node away: submitit has the task queued again, and SLURM waits two minutes before that. It
-    # may say that the job cannot be altered now, and yet deliver the signal.
-    subprocess.run(["scancel", "--signal=USR2", victim], env=cluster, check=False)
+        victims = told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()
+    time.sleep(4)  # while they load or work
+    # USR2 is what SLURM sends before it takes a task's node away: submitit has the task queued again. KILL ends it without a word: the
+    # sweep has it queued again. SLURM waits two minutes before it starts either. It may say that the job cannot be altered now, and yet
+    # deliver the signal.
+    for signal_name, victim in zip(("USR2", "KILL"), victims, strict=True):
+        subprocess.run(["scancel", f"--signal={signal_name}", victim], env=cluster, check=False)
+        say(f"{time.monotonic() - began:6.1f} s  scancel --signal={signal_name} {victim}")
     said, errors = sweep.communicate(timeout=900)
+    say(said)
     assert sweep.returncode == 0, said + errors
     assert "3 jobs in 3 tasks of SLURM" in said
     assert said.count(": done") == 3
-    assert re.search(r"Restarts=[1-9]", told(cluster, "scontrol", "--oneliner", "show", "job", victim))
+    for victim in victims:
+        job = told(cluster, "scontrol", "--oneliner", "show", "job", victim)
+        say(f"{time.monotonic() - began:6.1f} s  {victim}: {' '.join(re.findall(r'(?:JobState|Restarts|RunTime)=[^ ]+', job))}")
+        assert re.search(r"Restarts=[1-9]", job)
     assert table(root) == table(one)
     assert asked(root) == asked(one)
     assert "6 done, 0 running, 0 failed, 0 missing" in told(cluster, *command(root, narrow_model, "stage=status"))

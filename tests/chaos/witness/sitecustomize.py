@@ -1,0 +1,53 @@
+"""On PYTHONPATH, and so in every process of a sweep: what each asks and quantizes, a line at a time in the file that WITNESS names, written
+before the work is done."""
+
+import functools
+import importlib.abc
+import importlib.util
+import json
+import os
+import sys
+
+
+def _tell(what, key, parts):
+    with open(os.environ["WITNESS"], "a") as file:
+        file.write(json.dumps({"process": os.getpid(), "what": what, "key": key, "parts": parts}) + "\n")
+
+
+def _generate(real):
+    @functools.wraps(real)
+    def wrapped(self, batch, ahead=None):
+        _tell("asked", self.log.folder.name, [question.key for question in batch])
+        return real(self, batch, ahead)
+
+    return wrapped
+
+
+def _quantize_block(real):
+    @functools.wraps(real)
+    def wrapped(block, family, quantizer, stats, label, inputs=()):
+        _tell("quantized", repr(quantizer), [label])
+        return real(block, family, quantizer, stats, label, inputs)
+
+    return wrapped
+
+
+WATCHED = {
+    "harness.lmms_model": lambda module: setattr(module.LuqModel, "_generate", _generate(module.LuqModel._generate)),
+    "luq.bank": lambda module: setattr(module, "quantize_block", _quantize_block(module.quantize_block)),
+}
+
+
+class Witness(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name not in WATCHED:
+            return None
+        watch = WATCHED.pop(name)
+        spec = importlib.util.find_spec(name)
+        execute = spec.loader.exec_module
+        spec.loader.exec_module = lambda module: (execute(module), watch(module))
+        return spec
+
+
+if "WITNESS" in os.environ:
+    sys.meta_path.insert(0, Witness())
