@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -79,39 +79,53 @@ def _evaluate(job: Job, loaded: LoadedModel, display: Display) -> int:
             display.finish_cell(cell_label(config, suites[name]), ALREADY)
     if not todo:
         return 0
+    with store.working("cells", [keys[name] for name in todo]) as finished:
+        return _evaluate_cells(job, lm, store, {name: (keys[name], suites[name]) for name in todo}, display, finished)
+
+
+def _evaluate_cells(
+    job: Job,
+    lm: LuqModel,
+    store: Store,
+    todo: Mapping[str, tuple[str, Suite | TextSuite]],
+    display: Display,
+    finished: Callable[[str], None],
+) -> int:
+    """todo: (key, suite) of every cell that is not complete, by the suite's name. finished: told the key of each that is."""
+    config, loaded = job.config, lm.loaded
     display.step(f"quantizing {config.method.name}")
     try:
         with processes.first_alone():
             bench = open_workbench(config, display)
             if calibrated(config.method):
-                refuse_leakage(config.calibration, suites)
+                refuse_leakage(config.calibration, {name: suite for name, (_, suite) in todo.items()})
             variant = bench.variant(config.method)
             blocks = bench.described(variant)
             lm.calibration_pictures = bench.calibration_pictures() if calibrated(config.method) else frozenset()
     except QuantizationError as error:
-        for name in todo:
-            _fail(store, keys[name], job, name, str(error))
-            display.finish_cell(cell_label(config, suites[name]), f"FAILED: {error}")
+        for name, (key, suite) in todo.items():
+            _fail(store, key, job, name, str(error))
+            display.finish_cell(cell_label(config, suite), f"FAILED: {error}")
         return len(todo)
     failed = 0
     with (
         tracked(config, "evaluate", _variant_name(config), job.sweep) as tracker,
         applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed),
     ):
-        for name in todo:
-            suite = suites[name]
+        for name, (key, suite) in todo.items():
             display.start_cell(cell_label(config, suite), suite.whole_groups(config.limit))
             try:
-                with store.claimed("cells", keys[name]):
-                    cell, scores = _fill(store, lm, job, suite, variant, blocks, keys[name])
+                with store.claimed("cells", key):
+                    cell, scores = _fill(store, lm, job, suite, variant, blocks, key)
                 tracker.scalars(cell_scalars(cell, scores))
-                if name == todo[0]:
+                if name == next(iter(todo)):
                     tracker.table("blocks", *layer_table(cell))
                 display.finish_cell(cell_label(config, suite), f"done, {outcome(scores)}")
             except (CellError, QuantizationError) as error:
                 failed += 1
-                _fail(store, keys[name], job, name, str(error))
+                _fail(store, key, job, name, str(error))
                 display.finish_cell(cell_label(config, suite), f"FAILED: {error}")
+            finished(key)
     return failed
 
 

@@ -177,20 +177,27 @@ class Store:
             path.parent.mkdir(exist_ok=True)
             while not _claim(path):
                 time.sleep(0.2)
-        stop = threading.Event()
-        beat = threading.Thread(target=_renew, args=(path, stop), daemon=True)
-        beat.start()
-        try:
+        with _renewed(path):
             yield
-        finally:
-            stop.set()
-            beat.join()
-            path.unlink(missing_ok=True)
 
-    def is_claimed(self, kind: str, key: str) -> bool:
-        """Whether a process that is alive works on this entry."""
-        with contextlib.suppress(FileNotFoundError):
-            return _held(self.root / "claims" / f"{kind}-{key}")
+    @contextlib.contextmanager
+    def working(self, kind: str, keys: Sequence[str]) -> Iterator[Callable[[str], None]]:
+        """Lets others know that this process is on these entries, and keeps nobody from them. Gives what is to be called with the key of an
+        entry that it is done with."""
+        marks = {key: self.root / "claims" / f"at-{kind}-{key}-{secrets.token_hex(4)}" for key in keys}
+        with explained(self.root):
+            (self.root / "claims").mkdir(exist_ok=True)
+            for mark in marks.values():
+                _claim(mark)
+        with _renewed(*marks.values()):
+            yield lambda key: marks[key].unlink(missing_ok=True)
+
+    def is_worked_on(self, kind: str, key: str) -> bool:
+        """Whether a process that is alive is on this entry."""
+        for mark in (self.root / "claims").glob(f"at-{kind}-{key}-*"):
+            with contextlib.suppress(FileNotFoundError):
+                if _held(mark):
+                    return True
         return False
 
     # ------------------------------------------------------------------------------------------------ tensors
@@ -259,10 +266,26 @@ def _held(path: Path) -> bool:
     return _now(path.parent) - path.stat().st_mtime <= STALE
 
 
-def _renew(path: Path, stop: threading.Event) -> None:
-    while not stop.wait(STALE / 6):
-        with contextlib.suppress(OSError):
-            os.utime(path)
+@contextlib.contextmanager
+def _renewed(*paths: Path) -> Iterator[None]:
+    """Claims are renewed inside, and given back at the end."""
+    stop = threading.Event()
+
+    def renew() -> None:
+        while not stop.wait(STALE / 6):
+            for path in paths:
+                with contextlib.suppress(OSError):  # given back already, or the disk is not there for a moment
+                    os.utime(path)
+
+    beat = threading.Thread(target=renew, daemon=True)
+    beat.start()
+    try:
+        yield
+    finally:
+        stop.set()
+        beat.join()
+        for path in paths:
+            path.unlink(missing_ok=True)
 
 
 def _now(folder: Path) -> float:

@@ -73,7 +73,8 @@ def tell_states(jobs: Sequence[Job], display: Display) -> None:
 
 
 def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    """(cell, state) of every cell of every job: done, running, failed or missing. One is running while a process has claimed it."""
+    """(cell, state) of every cell of every job: done, running, failed or missing. One is running while a process that is alive
+    quantizes or asks for it, or will when it is through with the suites before."""
     found = []
     for job in jobs:
         loaded, store = open_model(job.config), Store(Path(job.config.store))
@@ -84,7 +85,7 @@ def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
                 state = "missing"
                 if store.has("cells", key):
                     state = "done"
-                elif store.is_claimed("cells", key):
+                elif store.is_worked_on("cells", key):
                     state = "running"
                 elif (store.root / "failures" / f"{key}.json").exists():
                     state = "failed"

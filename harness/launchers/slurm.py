@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import secrets
 import subprocess
 import time
 from collections.abc import Sequence
@@ -31,10 +32,11 @@ class Block:
 
 
 def submit(jobs: Sequence[Sequence[str]], folder: Path, options: LauncherConfig) -> list[submitit.Job[list[Done]]]:
-    """One task for every `options.block` jobs. folder: shared by all nodes, for scripts, logs and what the tasks return. Raises ConfigError
-    where SLURM is not there."""
+    """One task for every `options.block` jobs. folder: shared by all nodes; scripts, logs and what the tasks return go into a new folder in
+    it that only this user can write to: what they return is unpickled. Raises ConfigError where SLURM is not there."""
+    own = folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(4)}"
     try:
-        executor = submitit.SlurmExecutor(folder=folder)
+        executor = submitit.SlurmExecutor(folder=own)
     except RuntimeError as error:
         raise ConfigError(f"launcher=slurm: {error}; run it where sbatch is found, or choose launcher=joblib") from error
     wanted: dict[str, Any] = {
@@ -42,6 +44,8 @@ def submit(jobs: Sequence[Sequence[str]], folder: Path, options: LauncherConfig)
         "mem": f"{options.memory_gib}G" if options.memory_gib else None, "gpus_per_node": options.gpus or None,
         "array_parallelism": options.workers or 256, "additional_parameters": {"requeue": True, **options.sbatch},
     }  # fmt: skip
+    own.mkdir(parents=True)
+    own.chmod(0o700)
     executor.update_parameters(**{name: value for name, value in wanted.items() if value is not None})
     numbered = [(number, list(overrides)) for number, overrides in enumerate(jobs)]
     blocks = [numbered[start : start + options.block] for start in range(0, len(numbered), options.block)]
@@ -53,7 +57,7 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
     """`told` of every job as its task ends. A task that dies without a result is queued again, up to REQUEUES times, and goes on where it
     was; one that somebody cancelled is not."""
     done: dict[int, Done] = {}
-    left = dict.fromkeys(tasks, REQUEUES)
+    left, silent = dict.fromkeys(tasks, REQUEUES), dict.fromkeys(tasks, 0)
     while left:
         for task in list(left):
             if task.paths.result_pickle.exists():
@@ -66,7 +70,9 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
                 if left[task] < 0 or not _requeued(task.job_id):
                     del left[task]
             elif state in GONE:
-                del left[task]
+                silent[task] += 1
+                if silent[task] > SILENCE:
+                    del left[task]
         time.sleep(LOOK)
     why = "its task of SLURM ended without a result; see the logs in the folder slurm of the store, and run the command again"
     lost = [Done(number, 1, why) for number in range(jobs) if number not in done]
@@ -77,7 +83,8 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
 
 REQUEUES = 3
 DIED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "BOOT_FAIL")
-GONE = ("CANCELLED", "DEADLINE", "")  # and what SLURM no longer knows
+GONE = ("COMPLETED", "CANCELLED", "DEADLINE", "")  # and what SLURM no longer knows
+SILENCE = 30  # looks at a task that is gone until its result is not waited for: a network file system may show it late
 
 
 def _state(job: str) -> str:

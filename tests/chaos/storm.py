@@ -32,8 +32,8 @@ CELLS = "cell='method=fp','method=gptq4','method=rtn3','method=billm','method=gp
 BATCH = 4
 SWEEP = ["-m", CELLS, "limit=100", f"batch_size={BATCH}", "launcher=joblib", "launcher.workers=2"]
 KILLS = 20
-FULL, FLIPPED = 8, 14  # numbers of kills behind which the disk is full, and behind which bytes are flipped
-SMALLEST, LONGEST = 1.0, 24.0  # seconds between two kills
+FULL, FLIPPED = 8, 14  # kills behind which the disk is full, and behind which bits are flipped as soon as there is something
+LEAST, MOST, LATE = 0.05, 1.4, 0.4  # time between two kills, in starts of a sweep up to its first question; towards the end at most LATE
 DISK = 16384  # bytes that a file may have while the disk is full: a batch of answers fits, the result of a suite does not
 KEPT = ("answers", "bank", "block_errors", "calibration_pictures", "cells", "data", "entropy", "factors", "features", "pictures", "results",
         "scores", "stats")  # fmt: skip
@@ -42,21 +42,29 @@ OF_THE_MOMENT = ("seconds", "command")  # of a cell: how long it took, and a com
 
 @dataclass
 class Storm:
-    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was."""
+    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was. start_seconds: of an
+    undisturbed sweep up to its first question; cells: that it has at the end."""
 
     folder: Path
     random: random.Random
     say: Callable[[str], None]
     lost: set[int] = field(default_factory=set)
     kills: int = 0
+    start_seconds: float = 20.0
+    cells: int = 0
     damaged: list[Path] = field(default_factory=list)
 
     @property
     def store(self) -> Path:
         return self.folder / "runs"
 
+    @property
+    def log(self) -> Path:
+        """What was witnessed."""
+        return self.folder / "witnessed"
+
     def start(self, *, disk: int | None = None) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(WITNESS), "WITNESS": str(self.folder / "witnessed"), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {**os.environ, "PYTHONPATH": str(WITNESS), "WITNESS": str(self.log), "OMP_WAIT_POLICY": "PASSIVE"}
         limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (disk, disk))) if disk else None
         return subprocess.Popen(
             [sys.executable, "-m", "harness", *SWEEP, f"store={self.store}"], env=environment, preexec_fn=limit, text=True,
@@ -66,18 +74,20 @@ class Storm:
     def rage(self) -> None:
         """Kill, fill and flip, until the sweep has been left in peace and is through."""
         sweep = self.start()
-        while self.kills < KILLS:
-            time.sleep(self.random.uniform(SMALLEST, LONGEST))
+        while self.kills < KILLS or not self.damaged:
+            late = len(list(self.store.glob("cells/*"))) > 0.7 * self.cells
+            time.sleep(self.start_seconds * self.random.uniform(LEAST, LATE if late else MOST))
             if sweep.poll() is not None:
                 raise AssertionError(f"the sweep was through after {self.kills} kills: it is too short for {KILLS}")
-            whole = self.kill(sweep, whole=self.kills + 1 in (FULL, FLIPPED))
-            if self.kills == FULL:
+            full, flip = self.kills + 1 == FULL, self.kills + 1 >= FLIPPED and not self.damaged
+            whole = self.kill(sweep, whole=full or flip)
+            if full:
                 self.fill()
-            if self.kills == FLIPPED:
+            if flip:
                 self.flip()
             if whole:
                 sweep = self.start()
-        self.say(f"{KILLS} kills; left in peace from here")
+        self.say(f"{self.kills} kills; left in peace from here")
         said, _ = sweep.communicate(timeout=900)
         if sweep.returncode != 0:
             raise AssertionError(f"exit code {sweep.returncode}: {said[-3000:]}")
@@ -111,9 +121,12 @@ class Storm:
         self.say(f"full disk: exit code 1, '{told.strip()[:180]}'; {before} before, {self.progress()} after")
 
     def flip(self) -> None:
-        """A byte of a result and one of a block in the bank of the same variant."""
+        """A bit of a result and one of a block in the bank of the same variant, if there is one."""
         cells = [json.loads(path.read_text()) for path in self.store.glob("cells/*/cell.json")]
-        cell = self.random.choice([cell for cell in cells if cell["low"] != "none" or cell["high"] != "none"])
+        cells = [cell for cell in cells if cell["low"] != "none" or cell["high"] != "none"]
+        if not cells:
+            return
+        cell = self.random.choice(cells)
         entries = []
         for path in self.store.glob(f"bank/*/{MANIFEST}"):
             meta = json.loads(path.read_text())["meta"]
@@ -133,7 +146,7 @@ class Storm:
         return f"{len(list(self.store.glob('cells/*')))} cells, {len(list(self.store.glob('bank/*')))} blocks"
 
     def witnessed(self) -> Iterator[dict[str, Any]]:
-        for line in (self.folder / "witnessed").read_text().splitlines():
+        for line in self.log.read_text().splitlines():
             yield json.loads(line)
 
     def done(self, what: str) -> dict[tuple[str, str], list[int]]:
@@ -203,10 +216,18 @@ def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]
     calm, storm = (Storm(folder / name, random.Random(seed), tell) for name in ("calm", "storm"))
     for one in (calm, storm):
         one.folder.mkdir(parents=True)
-    said, _ = (sweep := calm.start()).communicate(timeout=900)
+    sweep = calm.start()
+    while not calm.log.exists() and sweep.poll() is None:
+        time.sleep(0.2)
+    storm.start_seconds = time.monotonic() - began
+    said, _ = sweep.communicate(timeout=900)
     if sweep.returncode != 0:
         return [f"the undisturbed sweep ended with exit code {sweep.returncode}: {said[-3000:]}"]
-    tell(f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked")
+    storm.cells = len(list(calm.store.glob("cells/*")))
+    tell(
+        f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked; the first came or the first block was quantized after "
+        f"{storm.start_seconds:.0f} s"
+    )
     storm.rage()
     tell(f"through: {storm.progress()}")
     wrong = list(compare(calm, storm))

@@ -38,7 +38,18 @@ def cluster(tmp_path_factory):
 
 
 def command(root, narrow_model, *more):
-    return [sys.executable, "-m", "harness", *SWEEP, *SMALL, f"model.path={narrow_model}", f"store={root}", "launcher.cpus=1", *more]
+    return [
+        sys.executable,
+        "-m",
+        "harness",
+        *SWEEP,
+        *SMALL,
+        f"model.path={narrow_model}",
+        f"store={root}",
+        "launcher.cpus=1",
+        "launcher.memory_gib=4",
+        *more,
+    ]
 
 
 def say(text):
