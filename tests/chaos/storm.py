@@ -42,8 +42,8 @@ OF_THE_MOMENT = ("seconds", "command")  # of a cell: how long it took, and a com
 
 @dataclass
 class Storm:
-    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was. start_seconds: of an
-    undisturbed sweep up to its first question; cells: that it has at the end."""
+    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was. start_seconds, cells:
+    how long an undisturbed sweep takes up to its first question, and how many cells it has at the end."""
 
     folder: Path
     random: random.Random
@@ -224,10 +224,7 @@ def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]
     if sweep.returncode != 0:
         return [f"the undisturbed sweep ended with exit code {sweep.returncode}: {said[-3000:]}"]
     storm.cells = len(list(calm.store.glob("cells/*")))
-    tell(
-        f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked; the first came or the first block was quantized after "
-        f"{storm.start_seconds:.0f} s"
-    )
+    tell(f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked, begun after {storm.start_seconds:.0f} s")
     storm.rage()
     tell(f"through: {storm.progress()}")
     wrong = list(compare(calm, storm))
