@@ -42,8 +42,8 @@ OF_THE_MOMENT = ("seconds", "command")  # of a cell: how long it took, and a com
 
 @dataclass
 class Storm:
-    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was. start_seconds, cells:
-    how long an undisturbed sweep takes up to its first question, and how many cells it has at the end."""
+    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was. start_seconds: how
+    long an undisturbed sweep takes up to its first question; cells: how many it has at the end."""
 
     folder: Path
     random: random.Random

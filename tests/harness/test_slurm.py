@@ -96,8 +96,8 @@ def test_r1_a_sweep_on_slurm_survives_killed_and_preempted_tasks_and_gives_the_s
 
 def test_without_waiting_the_command_ends_and_status_tells_the_rest(tmp_path, narrow_model, cluster):
     root = tmp_path / "runs"
-    said = told(cluster, *command(root, narrow_model, "launcher=slurm", "launcher.wait=false", "launcher.block=2"))
-    assert "3 jobs in 2 tasks of SLURM" in said
+    said = told(cluster, *command(root, narrow_model, "launcher=slurm", "launcher.wait=false", "launcher.each=cell", "launcher.block=3"))
+    assert "6 jobs in 2 tasks of SLURM" in said
     status = command(root, narrow_model, "stage=status")
     assert " 6 done" not in told(cluster, *status)
     subprocess.run(["scancel", "--user=root"], env=cluster, check=True)
