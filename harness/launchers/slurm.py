@@ -55,7 +55,7 @@ def submit(jobs: Sequence[Sequence[str]], folder: Path, options: LauncherConfig)
 
 def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> list[Done]:
     """`told` of every job as its task ends. A task that dies without a result is queued again, up to REQUEUES times, and goes on where it
-    was; one that somebody cancelled is not."""
+    was; one that somebody cancelled is left to them."""
     done: dict[int, Done] = {}
     left, silent = dict.fromkeys(tasks, REQUEUES), dict.fromkeys(tasks, 0)
     while left:
@@ -73,6 +73,8 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
                 silent[task] += 1
                 if silent[task] > SILENCE:
                     del left[task]
+            else:
+                silent[task] = 0
         time.sleep(LOOK)
     why = "its task of SLURM ended without a result; see the logs in the folder slurm of the store, and run the command again"
     lost = [Done(number, 1, why) for number in range(jobs) if number not in done]
@@ -84,7 +86,7 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
 REQUEUES = 3
 DIED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "BOOT_FAIL")
 GONE = ("COMPLETED", "CANCELLED", "DEADLINE", "")  # and what SLURM no longer knows
-SILENCE = 30  # looks at a task that is gone until its result is not waited for: a network file system may show it late
+SILENCE = 30  # looks at a task that is gone until it is given up: its result may show late, or somebody queue it again
 
 
 def _state(job: str) -> str:

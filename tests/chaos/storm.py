@@ -33,7 +33,8 @@ BATCH = 4
 SWEEP = ["-m", CELLS, "limit=100", f"batch_size={BATCH}", "launcher=joblib", "launcher.workers=2"]
 KILLS = 20
 FULL, FLIPPED = 8, 14  # kills behind which the disk is full, and behind which bits are flipped as soon as there is something
-LEAST, MOST, LATE = 0.05, 1.4, 0.4  # time between two kills, in starts of a sweep up to its first question; towards the end at most LATE
+LEAST, MOST, AHEAD = 0.02, 1.4, 0.3  # time between two kills, in starts of a sweep up to its first question; at most AHEAD of them where
+# the sweep gets on faster than the kills: so they fall into all of it, on any machine
 DISK = 16384  # bytes that a file may have while the disk is full: a batch of answers fits, the result of a suite does not
 KEPT = ("answers", "bank", "block_errors", "calibration_pictures", "cells", "data", "entropy", "factors", "features", "pictures", "results",
         "scores", "stats")  # fmt: skip
@@ -75,8 +76,8 @@ class Storm:
         """Kill, fill and flip, until the sweep has been left in peace and is through."""
         sweep = self.start()
         while self.kills < KILLS or not self.damaged:
-            late = len(list(self.store.glob("cells/*"))) > 0.7 * self.cells
-            time.sleep(self.start_seconds * self.random.uniform(LEAST, LATE if late else MOST))
+            ahead = len(list(self.store.glob("cells/*"))) / self.cells > min(0.9 * self.kills / KILLS, 0.6)
+            time.sleep(self.start_seconds * self.random.uniform(LEAST, AHEAD if ahead else MOST))
             if sweep.poll() is not None:
                 raise AssertionError(f"the sweep was through after {self.kills} kills: it is too short for {KILLS}")
             full, flip = self.kills + 1 == FULL, self.kills + 1 >= FLIPPED and not self.damaged

@@ -9,6 +9,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.harness.test_side_by_side import SMALL, asked, table
@@ -62,24 +63,53 @@ def told(environment, *words):
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout
 
 
-def test_r1_a_sweep_on_slurm_survives_killed_and_preempted_tasks_and_gives_the_store_of_one_process(tmp_path, narrow_model, cluster):
+def kill_process(task):
+    """What the kernel does to a task that takes too much memory."""
+    number = task.partition("_")[2]
+    (process,) = (
+        one for one in psutil.process_iter(["cmdline"])
+        if "submitit.core._submit" in (one.info["cmdline"] or []) and one.environ().get("SLURM_ARRAY_TASK_ID") == number
+        and "srun" not in one.name()
+    )  # fmt: skip
+    process.kill()
+
+
+def test_r1_a_sweep_on_slurm_survives_preempted_cancelled_and_killed_tasks_with_the_store_of_one(tmp_path, narrow_model, cluster):
     one, root = tmp_path / "one", tmp_path / "runs"
     subprocess.run(command(one, narrow_model, "quiet=true"), check=True)
     began = time.monotonic()
     sweep = subprocess.Popen(
         command(root, narrow_model, "launcher=slurm"), env=cluster, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    victims: list[str] = []
-    while len(victims) < 2 and sweep.poll() is None:
-        time.sleep(1)
-        victims = told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split()
-    time.sleep(4)  # while they load or work
-    # USR2 is what SLURM sends before it takes a task's node away: submitit has the task queued again. KILL ends it without a word: the
-    # sweep has it queued again. SLURM waits two minutes before it starts either. It may say that the job cannot be altered now, and yet
-    # deliver the signal.
-    for signal_name, victim in zip(("USR2", "KILL"), victims, strict=True):
-        subprocess.run(["scancel", f"--signal={signal_name}", victim], env=cluster, check=False)
-        say(f"{time.monotonic() - began:6.1f} s  scancel --signal={signal_name} {victim}")
+
+    def note(text):
+        say(f"{time.monotonic() - began:6.1f} s  {text}")
+
+    def running(but=()):
+        """The next task that runs, while it loads or works."""
+        while sweep.poll() is None:
+            for task in told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split():
+                if task not in but:
+                    time.sleep(4)
+                    return task
+            time.sleep(0.5)
+        pytest.fail("".join(sweep.communicate()))
+
+    # USR2 is what SLURM sends before it takes a task's node away: submitit has the task queued again. SLURM may say that the job cannot be
+    # altered now, and yet deliver the signal.
+    preempted = running()
+    subprocess.run(["scancel", "--signal=USR2", preempted], env=cluster, check=False)
+    note(f"scancel --signal=USR2 {preempted}: as if it was preempted")
+    cancelled = running(but=[preempted])
+    subprocess.run(["scancel", cancelled], env=cluster, check=True)
+    while "JobState=CANCELLED" not in told(cluster, "scontrol", "--oneliner", "show", "job", cancelled):
+        time.sleep(0.5)
+    subprocess.run(["scontrol", "requeue", cancelled], env=cluster, check=True)
+    note(f"scancel {cancelled}; scontrol requeue {cancelled}")
+    killed = running(but=[preempted, cancelled])
+    kill_process(killed)
+    note(f"kill -9 of the process of {killed}, which the sweep has queued again by itself")
+    victims = [preempted, cancelled, killed]
     said, errors = sweep.communicate(timeout=900)
     say(said)
     assert sweep.returncode == 0, said + errors
@@ -87,7 +117,7 @@ def test_r1_a_sweep_on_slurm_survives_killed_and_preempted_tasks_and_gives_the_s
     assert said.count(": done") == 3
     for victim in victims:
         job = told(cluster, "scontrol", "--oneliner", "show", "job", victim)
-        say(f"{time.monotonic() - began:6.1f} s  {victim}: {' '.join(re.findall(r'(?:JobState|Restarts|RunTime)=[^ ]+', job))}")
+        note(f"{victim}: {' '.join(re.findall(r'(?:JobState|Restarts|RunTime)=[^ ]+', job))}")
         assert re.search(r"Restarts=[1-9]", job)
     assert table(root) == table(one)
     assert asked(root) == asked(one)
