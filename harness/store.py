@@ -32,6 +32,7 @@ MANIFEST = "manifest.json"
 TENSORS = "tensors.safetensors"
 VALUE = "value.json"
 STALE = 30.0
+PATIENCE = 60.0  # seconds of waiting for another process until that is told
 
 
 def safe_name(text: str) -> str:
@@ -175,8 +176,14 @@ class Store:
         path = self.root / "claims" / f"{kind}-{key}"
         with explained(self.root):
             path.parent.mkdir(exist_ok=True)
+            began, told = time.monotonic(), False
             while not _claim(path):
                 time.sleep(0.2)
+                if not told and time.monotonic() - began > PATIENCE:
+                    told = True
+                    logger.warning(
+                        f"waiting for {_owner(path)}, which is at work on the same {kind}; should it hang, end it, and this goes on"
+                    )
         with _renewed(path):
             yield
 
@@ -250,6 +257,15 @@ def _claim(path: Path) -> bool:
                 path.unlink()
         return False
     return True
+
+
+def _owner(path: Path) -> str:
+    """Who holds a claim, in words."""
+    try:
+        host, _, process = path.read_text().partition(" ")
+    except FileNotFoundError:
+        return "another process"
+    return f"process {process} on {host}"
 
 
 def _held(path: Path) -> bool:

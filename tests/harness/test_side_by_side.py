@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import random
 import signal
 import socket
 import subprocess
@@ -11,8 +12,11 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 
+from harness import app
 from harness.launchers import side_by_side
 from harness.launchers.jobs import run_one
 from harness.store import Store
@@ -126,6 +130,14 @@ def test_a_worker_ends_when_its_sweep_is_killed():
     sweep.communicate(timeout=30)  # raises as long as the worker holds its end of the pipe
 
 
+def test_every_job_begins_with_the_random_numbers_of_a_fresh_process(monkeypatch):
+    drawn = []
+    monkeypatch.setattr(app, "run_job", lambda _: (drawn.append((random.random(), np.random.rand(), torch.rand(1).item())), (0, ""))[1])
+    for number in range(2):
+        run_one(number, [])
+    assert drawn[0] == drawn[1]
+
+
 def _die(number, overrides, gpus, sweep):
     os.kill(os.getpid(), signal.SIGKILL)
 
@@ -144,7 +156,9 @@ def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
 
 
 def test_a_claim_keeps_others_waiting_until_it_is_given_back_or_its_owner_is_gone(tmp_path, monkeypatch):
-    store, order = Store(tmp_path / "runs"), []
+    store, order, said = Store(tmp_path / "runs"), [], []
+    monkeypatch.setattr("harness.store.PATIENCE", 0.3)
+    monkeypatch.setattr("harness.store.logger.warning", said.append)
 
     def second():
         with store.claimed("results", "key"):
@@ -157,6 +171,7 @@ def test_a_claim_keeps_others_waiting_until_it_is_given_back_or_its_owner_is_gon
         order.append("first")
     waiting.join(timeout=10)
     assert order == ["first", "second"]
+    assert [f"waiting for process {os.getpid()} on {socket.gethostname()}" in text for text in said] == [True]  # once
     claim = store.root / "claims" / "results-key"
     claim.touch()
     os.utime(claim, (time.time() - 120,) * 2)  # its owner was killed two minutes ago
