@@ -17,7 +17,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from harness import digest, processes
 from harness.calibration_data import prompt_text
-from harness.errors import CellError
+from harness.errors import CellError, StoreError
 from harness.models import LoadedModel
 from harness.pictures import BROKEN
 from harness.prepared import Ahead, Question, batch_inputs, count_tokens, look_ahead, picture_digest
@@ -177,6 +177,8 @@ class LuqModel(lmms):
             return {key: text for part in parts for key, text in self._answer(part).items()}
         try:
             return dict(zip([q.key for q in batch], self._generate(batch, ahead), strict=True))
+        except StoreError:
+            raise  # of the disk, where vision features rest: no error of a question
         except NonFiniteLogits as error:
             raise CellError(f"{self._locate_non_finite(batch)}; asked were {batch[0].label} to {batch[-1].label}") from error
         except (RuntimeError, ValueError, TypeError, OSError, IndexError, KeyError) as error:

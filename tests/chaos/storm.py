@@ -61,7 +61,7 @@ class Storm:
 
     @property
     def log(self) -> Path:
-        """What was witnessed."""
+        """The folder of what was witnessed."""
         return self.folder / "witnessed"
 
     def start(self, *, disk: int | None = None) -> subprocess.Popen[str]:
@@ -79,7 +79,8 @@ class Storm:
             ahead = len(list(self.store.glob("cells/*"))) / self.cells > min(0.9 * self.kills / KILLS, 0.6)
             time.sleep(self.start_seconds * self.random.uniform(LEAST, AHEAD if ahead else MOST))
             if sweep.poll() is not None:
-                raise AssertionError(f"the sweep was through after {self.kills} kills: it is too short for {KILLS}")
+                said = sweep.communicate()[0][-3000:]
+                raise AssertionError(f"the sweep ended after {self.kills} of {KILLS} kills, exit code {sweep.returncode}: {said}")
             full, flip = self.kills + 1 == FULL, self.kills + 1 >= FLIPPED and not self.damaged
             whole = self.kill(sweep, whole=full or flip)
             if full:
@@ -96,9 +97,10 @@ class Storm:
     def kill(self, sweep: subprocess.Popen[str], *, whole: bool) -> bool:
         """One of its processes, at random, or the one that the user started; returns whether it was that."""
         first = psutil.Process(sweep.pid)
-        workers = [one for one in first.children() if "resource_tracker" not in " ".join(one.cmdline())]
+        workers = _workers(first)
         victim = first if whole else self.random.choice([first, *workers])
-        victim.kill()
+        with contextlib.suppress(psutil.NoSuchProcess):  # one of a pool that breaks at this very moment
+            victim.kill()
         self.kills += 1
         self.say(f"kill {self.kills}: {'the sweep' if victim == first else 'a worker'}, {len(workers)} workers; {self.progress()}")
         if victim != first:
@@ -146,9 +148,10 @@ class Storm:
     def progress(self) -> str:
         return f"{len(list(self.store.glob('cells/*')))} cells, {len(list(self.store.glob('bank/*')))} blocks"
 
-    def witnessed(self) -> Iterator[dict[str, Any]]:
-        for line in self.log.read_text().splitlines():
-            yield json.loads(line)
+    def witnessed(self) -> list[dict[str, Any]]:
+        """In order of time."""
+        lines = [json.loads(line) for path in self.log.iterdir() for line in path.read_text().splitlines()]
+        return sorted(lines, key=lambda line: line["at"])
 
     def done(self, what: str) -> dict[tuple[str, str], list[int]]:
         """By what was done, the processes that did it."""
@@ -158,6 +161,15 @@ class Storm:
                 for part in line["parts"]:
                     found[line["key"], part].append(line["process"])
         return found
+
+
+def _workers(sweep: psutil.Process) -> list[psutil.Process]:
+    found = []
+    for process in sweep.children():
+        with contextlib.suppress(psutil.NoSuchProcess):  # also a zombie
+            if "LokyProcess" in " ".join(process.cmdline()):
+                found.append(process)
+    return found
 
 
 def contents(root: Path) -> dict[str, str]:
@@ -216,9 +228,9 @@ def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]
 
     calm, storm = (Storm(folder / name, random.Random(seed), tell) for name in ("calm", "storm"))
     for one in (calm, storm):
-        one.folder.mkdir(parents=True)
+        one.log.mkdir(parents=True)
     sweep = calm.start()
-    while not calm.log.exists() and sweep.poll() is None:
+    while not any(calm.log.iterdir()) and sweep.poll() is None:
         time.sleep(0.2)
     storm.start_seconds = time.monotonic() - began
     said, _ = sweep.communicate(timeout=900)

@@ -230,7 +230,7 @@ def command(store, *arguments):
     return [sys.executable, "-m", "harness", f"store={store}", "suite=mini_gqa", "method=fp", "limit=120", "batch_size=2", *arguments]
 
 
-def test_r1_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(tmp_path, run):
+def test_r1_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(tmp_path, run, monkeypatch):
     """kill -9 in the middle of a suite, then the same command."""
     store = tmp_path / "killed"
     process = subprocess.Popen(command(store), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -242,15 +242,10 @@ def test_r1_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same
     kept = len(list(store.glob("answers/*/*.json")))
     assert 10 <= kept < 60
     assert not list(store.glob("results/*"))
-    # count what the resumed run asks by wrapping the generation of a fresh process
-    script = (
-        "import sys; from harness.lmms_model import LuqModel; real = LuqModel._generate; asked = []\n"
-        "LuqModel._generate = lambda self, batch, ahead=None: (asked.extend(batch), real(self, batch, ahead))[1]\n"
-        f"sys.argv = {command(store)[2:]!r}; from harness.app import main; code = main(); print('ASKED', len(asked)); sys.exit(code)"
-    )
-    resumed = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    asked = int(resumed.stdout.split("ASKED")[1])
-    assert asked == 120 - 2 * kept
+    asked, real = [], LuqModel._generate
+    monkeypatch.setattr(LuqModel, "_generate", lambda self, batch, ahead=None: (asked.extend(batch), real(self, batch, ahead))[1])
+    assert run(*command(store)[3:])[0] == 0
+    assert len(asked) == 120 - 2 * kept
     whole = tmp_path / "whole"
     assert run(*command(whole)[3:])[0] == 0
 

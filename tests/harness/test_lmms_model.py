@@ -7,7 +7,7 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.registry import MODEL_REGISTRY  # noqa: F401  (the real package is there)
 from PIL import Image
 
-from harness.errors import CellError
+from harness.errors import CellError, StoreError
 from harness.lmms_model import LuqModel
 from harness.store import AnswerLog
 from luq.types import QuantizationError
@@ -124,6 +124,18 @@ def test_r3_an_exception_is_an_error_with_its_message_and_never_an_answer(embedd
     assert len(log.load()) == len(docs) - 1
     whole = model_for(embedded, docs).generate_until(requests_for(docs))
     assert [a for i, a in enumerate(answers) if i != 5] == [a for i, a in enumerate(whole) if i != 5]
+
+
+def test_r7_a_store_that_cannot_be_written_is_no_error_of_a_question(embedded, docs):
+    lm = model_for(embedded, docs)
+
+    def inputs(batch, _ahead=None):
+        raise StoreError("no space left for vision features")
+
+    lm._inputs = inputs
+    with pytest.raises(StoreError):
+        lm.generate_until(requests_for(docs))
+    assert not lm.errors
 
 
 def test_r9_a_nan_activation_stops_the_cell_and_names_its_block(embedded, docs):

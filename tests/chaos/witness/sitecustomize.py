@@ -1,17 +1,23 @@
-"""On PYTHONPATH, and so in every process of a sweep: what each asks and quantizes, a line at a time in the file that WITNESS names, written
-before the work is done."""
+"""On PYTHONPATH, and so in every process of a sweep: what each asks and quantizes, a line at a time in a file of its own in the folder that
+WITNESS names, written before the work is done. Files stay small, so that they can be written while others cannot."""
 
 import functools
 import importlib.abc
 import importlib.util
+import itertools
 import json
 import os
 import sys
+import time
+
+LINES = 20  # in a file
+_counted = itertools.count()
 
 
 def _tell(what, key, parts):
-    with open(os.environ["WITNESS"], "a") as file:
-        file.write(json.dumps({"process": os.getpid(), "what": what, "key": key, "parts": parts}) + "\n")
+    path = os.path.join(os.environ["WITNESS"], f"{os.getpid()}-{next(_counted) // LINES}")
+    with open(path, "a") as file:
+        file.write(json.dumps({"at": time.time(), "process": os.getpid(), "what": what, "key": key, "parts": parts}) + "\n")
 
 
 def _generate(real):
