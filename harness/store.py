@@ -194,17 +194,19 @@ class Store:
         marks = {key: self.root / "claims" / f"at-{kind}-{key}-{secrets.token_hex(4)}" for key in keys}
         with explained(self.root):
             (self.root / "claims").mkdir(exist_ok=True)
-            for mark in marks.values():
+            for key, mark in marks.items():
+                self.is_worked_on(kind, key)  # clears away what killed processes left
                 _claim(mark)
         with _renewed(*marks.values()):
             yield lambda key: marks[key].unlink(missing_ok=True)
 
     def is_worked_on(self, kind: str, key: str) -> bool:
-        """Whether a process that is alive is on this entry."""
+        """Whether a process that is alive is on this entry. Marks of dead ones are cleared away."""
         for mark in (self.root / "claims").glob(f"at-{kind}-{key}-*"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 if _held(mark):
                     return True
+                mark.unlink()
         return False
 
     # ------------------------------------------------------------------------------------------------ tensors

@@ -28,7 +28,9 @@ def run_side_by_side(jobs: Sequence[Sequence[str]], workers: int, gpus: int, tol
         if not left:
             break
         try:
-            with parallel_config(backend="loky", n_jobs=min(workers, len(left)), inner_max_num_threads=_threads(workers)):
+            # With one alone, joblib would work in this very process.
+            processes = workers if workers == 1 else max(2, min(workers, len(left)))
+            with parallel_config(backend="loky", n_jobs=processes, inner_max_num_threads=_threads(workers)):
                 running = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")(
                     delayed(_work)(number, list(jobs[number]), gpus, os.getpid()) for number in left
                 )
@@ -65,7 +67,8 @@ def _threads(workers: int) -> int:
 
 def _work(number: int, overrides: list[str], gpus: int, sweep: int) -> Done:
     """In a worker: one job, on the worker's device. sweep: the process that waits for it."""
-    _end_with(sweep)
+    if os.getpid() != sweep:
+        _end_with(sweep)
     _choose_device(gpus)
     return run_one(number, overrides)
 

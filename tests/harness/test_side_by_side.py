@@ -18,7 +18,7 @@ import torch
 
 from harness import app
 from harness.launchers import side_by_side
-from harness.launchers.jobs import run_one
+from harness.launchers.jobs import Done, run_one
 from harness.store import Store
 
 SMALL = ["limit=8", "batch_size=4", "calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2", "suite.tasks=[mini_gqa,mini_pope]"]
@@ -137,6 +137,25 @@ def test_every_job_begins_with_the_random_numbers_of_a_fresh_process(monkeypatch
     for number in range(2):
         run_one(number, [])
     assert drawn[0] == drawn[1]
+
+
+@pytest.mark.parametrize("jobs", [3, 1])
+def test_jobs_run_in_workers_also_the_last_alone(monkeypatch, jobs):
+    monkeypatch.setattr(side_by_side, "_work", _process)
+    told = []
+    done = side_by_side.run_side_by_side([["a"]] * jobs, 2, 0, told.append)
+    assert [one.number for one in done] == sorted(one.number for one in told) == list(range(jobs))
+    assert all(one.reason != str(os.getpid()) for one in done)
+
+
+def _process(number, overrides, gpus, sweep):
+    return Done(number, 0, str(os.getpid()))
+
+
+def test_one_worker_is_the_sweep_itself_and_outlives_its_jobs(monkeypatch):
+    monkeypatch.setattr(app, "run_job", lambda _: (0, str(os.getpid())))
+    done = side_by_side.run_side_by_side([["a"], ["b"]], 1, 0, lambda _: time.sleep(1))
+    assert [one.reason for one in done] == [str(os.getpid())] * 2
 
 
 def _die(number, overrides, gpus, sweep):
