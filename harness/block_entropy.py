@@ -34,16 +34,6 @@ def mean_entropies(bench: Workbench) -> list[float]:
     return [sum(values) / len(values) for values in block_entropies(bench, bench.entropy_config)]
 
 
-def known_entropies(bench: Workbench) -> list[float] | None:
-    """The same where every block has been measured before; nothing is measured now."""
-    config = bench.entropy_config
-    if config.clusters == "stable":
-        return None
-    keys = [_key(bench, config, block) for block in range(len(bench.loaded.blocks))]
-    found = [bench.store.read_value(KIND, key) for key in keys]
-    return [sum(values) / len(values) for values in found] if all(found) else None
-
-
 def stability(bench: Workbench, config: EntropyConfig) -> tuple[list[list[list[float]]], list[float], StableClusters]:
     """([K][block][seed] in bits, distance between the rankings at consecutive K of the grid, the K that the rule chooses)."""
     found = _measured(bench, [replace(config, clusters=clusters) for clusters in config.grid])

@@ -19,9 +19,9 @@ from harness.lmms_model import LuqModel
 from harness.made_with import made_with
 from harness.perplexity import TextSuite
 from harness.schema import Config
-from harness.stages import Job, answered, calibrated, open_suites, open_workbench, outcome
+from harness.stages import Job, answered, open_suites, open_workbench, outcome
 from harness.store import Store, safe_name
-from harness.variant import Workbench, build
+from harness.variant import Workbench, build, calibrated
 from luq.apply import applied
 from luq.contract import contract_checks, layer_errors
 from luq.types import QuantizationError, Quantizer

@@ -22,9 +22,8 @@ from harness.processors import TextProcessor
 from harness.schema import Config, EntropyConfig, MethodConfig
 from harness.store import Store, safe_name
 from harness.track import cell_scalars, layer_table, tracked
-from harness.variant import Variant, Workbench, build, quantizer_name
+from harness.variant import Variant, Workbench, calibrated, quantizer_name
 from luq.apply import applied
-from luq.blocks import needs_calibration
 from luq.types import QuantizationError
 from reports.leaderboard import bytes_text, shown_score
 from reports.results import Block, Cell, Failure, SuiteResult, to_json
@@ -100,7 +99,7 @@ def _evaluate_cells(
             if calibrated(config.method):
                 refuse_leakage(config.calibration, {name: suite for name, (_, suite) in todo.items()})
             variant = bench.variant(config.method)
-            blocks = bench.described(variant)
+            blocks = bench.described(variant, config.method)
             lm.calibration_pictures = bench.calibration_pictures() if calibrated(config.method) else frozenset()
     except QuantizationError as error:
         for name, (key, suite) in todo.items():
@@ -127,12 +126,6 @@ def _evaluate_cells(
                 display.finish_cell(cell_label(config, suite), f"FAILED: {error}")
             finished(key)
     return failed
-
-
-def calibrated(method: MethodConfig) -> bool:
-    """Whether calibration data had a say in the variant: in its weights or in the choice of its blocks."""
-    quantizers = [build(options, "method") for options in (method.low, method.high, *method.candidates)]
-    return bool(method.low or method.candidates) or any(needs_calibration(q) for q in quantizers if q is not None)
 
 
 def export(job: Job, display: Display) -> int:

@@ -13,7 +13,7 @@ from loguru import logger
 
 from harness import digest
 from harness.allocate import allocate, allocated_weights
-from harness.block_entropy import known_entropies
+from harness.block_entropy import mean_entropies
 from harness.block_scores import measures
 from harness.calibration_data import CalibrationData, Part, calibration_digest, collect, part_digest, parts
 from harness.errors import ConfigError
@@ -230,10 +230,13 @@ class Workbench:
         words = {"low": quantizer_name(method.low), "high": quantizer_name(method.high), "none": "none"}
         return _measured(self.loaded, self.weights(plan, method.inputs), order, [words[name] for name in plan.blocks])
 
-    def described(self, variant: Variant) -> list[Block]:
-        """Every block of a variant, with what is known of it: errors where the statistics are in the store, entropies where measured."""
-        known = not self.loaded.streamed and all(self._has_part(part) for part in self._parts)
-        entropies: Sequence[float | None] = known_entropies(self) or [None] * len(variant.kept)
+    def described(self, variant: Variant, method: MethodConfig) -> list[Block]:
+        """Every block of a variant, with what making it measured, whatever else is in the store: errors where statistics were gathered,
+        entropies where they chose its blocks."""
+        quantizers = [q for q in _quantizers(method) if needs_calibration(q) and not isinstance(q, External)]
+        known = bool(quantizers) and method.inputs == "fp" and not self.loaded.streamed
+        chosen = isinstance(method.k, int) and 0 < method.k < len(variant.kept) and method.order.startswith("entropy")
+        entropies: Sequence[float | None] = mean_entropies(self) if chosen else [None] * len(variant.kept)
         return [
             Block(
                 kept=kept.method, paper_bits=kept.paper_bits, stored_bits=kept.stored_bits, entropy=entropy,
@@ -246,10 +249,8 @@ class Workbench:
         if weights.changed:  # its linears see other inputs than those that were measured
             return None
         block, family = self.loaded.blocks[index], self.loaded.family
-        found = self.store.kept(
-            "block_errors", digest.of_value([self.origin, index, content]), lambda: layer_error(block, family, weights, self.stats(index))
-        )
-        return float(found)
+        key = digest.of_value([self.origin, index, content])
+        return float(self.store.kept("block_errors", key, lambda: layer_error(block, family, weights, self.stats(index))))
 
     def weights(self, plan: Plan, inputs: str) -> dict[int, BlockWeights]:
         """The plan's blocks, each calibrated on the inputs that `inputs` names (see schema.INPUTS)."""
@@ -280,6 +281,17 @@ class Workbench:
         )  # fmt: skip
         for block, weights in made.items():
             self.entries.save(block, quantizer, weights)
+
+
+def calibrated(method: MethodConfig) -> bool:
+    """Whether calibration data had a say in the variant: in its weights or in the choice of its blocks."""
+    return bool(method.low or method.candidates) or any(map(needs_calibration, _quantizers(method)))
+
+
+def _quantizers(method: MethodConfig) -> list[Quantizer]:
+    """All that a method names. Raises ConfigError."""
+    options = (method.low, method.high, *method.candidates)
+    return [quantizer for one in options if (quantizer := build(one, "method")) is not None]
 
 
 def build(options: Mapping[str, object] | None, key: str) -> Quantizer | None:

@@ -33,8 +33,7 @@ BATCH = 4
 SWEEP = ["-m", CELLS, "limit=100", f"batch_size={BATCH}", "launcher=joblib", "launcher.workers=2"]
 KILLS = 20
 FULL, FLIPPED = 8, 14  # kills behind which the disk is full, and behind which bits are flipped as soon as there is something
-LEAST, MOST, AHEAD = 0.02, 1.4, 0.3  # time between two kills, in starts of a sweep up to its first question; at most AHEAD of them where
-# the sweep gets on faster than the kills: so they fall into all of it, on any machine
+AT_WORK = 5.0  # every other kill waits until something is asked or quantized, and falls into so many seconds from then on
 DISK = 16384  # bytes that a file may have while the disk is full: a batch of answers fits, the result of a suite does not
 KEPT = ("answers", "bank", "block_errors", "calibration_pictures", "cells", "data", "entropy", "factors", "features", "pictures", "results",
         "scores", "stats")  # fmt: skip
@@ -44,7 +43,7 @@ OF_THE_MOMENT = ("seconds", "command")  # of a cell: how long it took, and a com
 @dataclass
 class Storm:
     """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was. start_seconds: how
-    long an undisturbed sweep takes up to its first question; cells: how many it has at the end."""
+    long an undisturbed sweep takes up to its first question."""
 
     folder: Path
     random: random.Random
@@ -52,7 +51,6 @@ class Storm:
     lost: set[int] = field(default_factory=set)
     kills: int = 0
     start_seconds: float = 20.0
-    cells: int = 0
     damaged: list[Path] = field(default_factory=list)
 
     @property
@@ -76,8 +74,7 @@ class Storm:
         """Kill, fill and flip, until the sweep has been left in peace and is through."""
         sweep = self.start()
         while self.kills < KILLS or not self.damaged:
-            ahead = len(list(self.store.glob("cells/*"))) / self.cells > min(0.9 * self.kills / KILLS, 0.6)
-            time.sleep(self.start_seconds * self.random.uniform(LEAST, AHEAD if ahead else MOST))
+            self.wait(sweep)
             if sweep.poll() is not None:
                 said = sweep.communicate()[0][-3000:]
                 raise AssertionError(f"the sweep ended after {self.kills} of {KILLS} kills, exit code {sweep.returncode}: {said}")
@@ -93,6 +90,19 @@ class Storm:
         said, _ = sweep.communicate(timeout=900)
         if sweep.returncode != 0:
             raise AssertionError(f"exit code {sweep.returncode}: {said[-3000:]}")
+
+    def wait(self, sweep: subprocess.Popen[str]) -> None:
+        """For a random moment: of the work, or of any time up to it."""
+        begun = self.lines()
+        if self.random.random() < 0.5:
+            time.sleep(self.random.uniform(0, 0.8 * self.start_seconds))
+            return
+        while self.lines() == begun and sweep.poll() is None:
+            time.sleep(0.1)
+        time.sleep(self.random.uniform(0, AT_WORK))
+
+    def lines(self) -> int:
+        return sum(path.stat().st_size for path in self.log.iterdir())
 
     def kill(self, sweep: subprocess.Popen[str], *, whole: bool) -> bool:
         """One of its processes, at random, or the one that the user started; returns whether it was that."""
@@ -236,7 +246,6 @@ def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]
     said, _ = sweep.communicate(timeout=900)
     if sweep.returncode != 0:
         return [f"the undisturbed sweep ended with exit code {sweep.returncode}: {said[-3000:]}"]
-    storm.cells = len(list(calm.store.glob("cells/*")))
     tell(f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked, begun after {storm.start_seconds:.0f} s")
     storm.rage()
     tell(f"through: {storm.progress()}")

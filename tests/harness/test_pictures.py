@@ -33,6 +33,19 @@ def test_a_cell_keeps_its_pictures_blocks_and_origin(run, tmp_path, narrow_model
     assert page.count("data:image/webp;base64,") > 12
 
 
+def test_a_cell_says_the_same_whatever_was_made_before_it(run, tmp_path, narrow_model):
+    found = []
+    for order in (["rtn3", "gptq4", "luq"], ["luq", "gptq4", "rtn3"]):
+        store = tmp_path / order[0]
+        for method in order:
+            given = ["method.k=2"] if method == "luq" else []
+            assert run(*SMALL, "suite.tasks=[mini_gqa]", f"model.path={narrow_model}", f"store={store}", f"method={method}", *given)[0] == 0
+        cells = {path.parent.name: json.loads(path.read_text()) for path in store.glob("cells/*/cell.json")}
+        found.append({key: {**cell, "seconds": 0, "command": ""} for key, cell in cells.items()})
+    assert found[0] == found[1]
+    assert len(found[0]) == 3
+
+
 def test_large_pictures_are_made_small_and_broken_ones_are_left_out(store):
     class Task:
         eval_docs = (1600, None, 20)

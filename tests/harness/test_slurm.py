@@ -1,5 +1,6 @@
 """A sweep on a real SLURM, of one node on this machine."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -66,12 +67,15 @@ def told(environment, *words):
 def kill_process(task):
     """What the kernel does to a task that takes too much memory."""
     number = task.partition("_")[2]
-    (process,) = (
-        one for one in psutil.process_iter(["cmdline"])
-        if "submitit.core._submit" in (one.info["cmdline"] or []) and one.environ().get("SLURM_ARRAY_TASK_ID") == number
-        and "srun" not in one.name()
-    )  # fmt: skip
-    process.kill()
+    for _ in range(60):
+        for one in psutil.process_iter(["name", "cmdline"]):
+            with contextlib.suppress(psutil.Error):
+                here = "submitit.core._submit" in " ".join(one.info["cmdline"] or []) and one.info["name"].startswith("python")
+                if here and one.environ().get("SLURM_ARRAY_TASK_ID") == number:
+                    one.kill()
+                    return
+        time.sleep(0.5)
+    pytest.fail(f"no process of task {task}")
 
 
 def test_r1_a_sweep_on_slurm_survives_preempted_cancelled_and_killed_tasks_with_the_store_of_one(tmp_path, narrow_model, cluster):
