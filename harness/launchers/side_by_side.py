@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 import re
 import shutil
@@ -30,9 +29,10 @@ def run_side_by_side(jobs: Sequence[Sequence[str]], workers: int, gpus: int, tol
         try:
             # With one alone, joblib would work in this very process.
             processes = workers if workers == 1 else max(2, min(workers, len(left)))
-            with parallel_config(backend="loky", n_jobs=processes, inner_max_num_threads=_threads(workers)):
+            watched = {"initializer": _end_with, "initargs": (os.getpid(),)}
+            with parallel_config(backend="loky", n_jobs=processes, inner_max_num_threads=_threads(workers), **watched):
                 running = Parallel(return_as="generator_unordered", batch_size=1, pre_dispatch="n_jobs")(
-                    delayed(_work)(number, list(jobs[number]), gpus, os.getpid()) for number in left
+                    delayed(_work)(number, list(jobs[number]), gpus) for number in left
                 )
                 for one in running:
                     done[one.number] = one
@@ -65,17 +65,15 @@ def _threads(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def _work(number: int, overrides: list[str], gpus: int, sweep: int) -> Done:
-    """In a worker: one job, on the worker's device. sweep: the process that waits for it."""
-    if os.getpid() != sweep:
-        _end_with(sweep)
+def _work(number: int, overrides: list[str], gpus: int) -> Done:
+    """In a worker: one job, on the worker's device."""
     _choose_device(gpus)
     return run_one(number, overrides)
 
 
-@functools.cache
 def _end_with(sweep: int) -> None:
-    """From now on this process ends when the sweep's does, however that ended: nobody would hear what it finds."""
+    """From its start on, a worker ends when the sweep's process does, however that ended. It might else wait for ever behind a lock of
+    another worker that was killed, and nobody would hear what it finds."""
 
     def watch() -> None:
         while os.getppid() == sweep:

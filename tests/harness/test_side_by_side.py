@@ -148,8 +148,17 @@ def test_jobs_run_in_workers_also_the_last_alone(monkeypatch, jobs):
     assert all(one.reason != str(os.getpid()) for one in done)
 
 
-def _process(number, overrides, gpus, sweep):
+def _process(number, overrides, gpus):
     return Done(number, 0, str(os.getpid()))
+
+
+def test_every_worker_watches_its_sweep_from_its_start(monkeypatch):
+    monkeypatch.setattr(side_by_side, "_work", _watching)
+    assert all(one.reason == "yes" for one in side_by_side.run_side_by_side([["a"]] * 2, 2, 0, lambda _: None))
+
+
+def _watching(number, overrides, gpus):
+    return Done(number, 0, "yes" if any("watch" in thread.name for thread in threading.enumerate()) else "no")
 
 
 def test_one_worker_is_the_sweep_itself_and_outlives_its_jobs(monkeypatch):
@@ -158,7 +167,7 @@ def test_one_worker_is_the_sweep_itself_and_outlives_its_jobs(monkeypatch):
     assert [one.reason for one in done] == [str(os.getpid())] * 2
 
 
-def _die(number, overrides, gpus, sweep):
+def _die(number, overrides, gpus):
     os.kill(os.getpid(), signal.SIGKILL)
 
 
