@@ -68,9 +68,10 @@ def kill_process(task):
     """What the kernel does to a task that takes too much memory."""
     number = task.partition("_")[2]
     for _ in range(60):
-        for one in psutil.process_iter(["name", "cmdline"]):
+        for one in psutil.process_iter(["cmdline"]):
             with contextlib.suppress(psutil.Error):
-                here = "submitit.core._submit" in " ".join(one.info["cmdline"] or []) and one.info["name"].startswith("python")
+                words = one.info["cmdline"] or [""]
+                here = "submitit.core._submit" in words and Path(words[0]).name.startswith("python")  # and not srun
                 if here and one.environ().get("SLURM_ARRAY_TASK_ID") == number:
                     one.kill()
                     return
