@@ -105,16 +105,16 @@ def test_r1_a_sweep_on_slurm_survives_preempted_cancelled_and_killed_tasks_with_
     preempted = running()
     subprocess.run(["scancel", "--signal=USR2", preempted], env=cluster, check=False)
     note(f"scancel --signal=USR2 {preempted}: as if it was preempted")
-    cancelled = running(but=[preempted])
+    killed = running(but=[preempted])
+    kill_process(killed)
+    note(f"kill -9 of the process of {killed}, which the sweep has queued again by itself")
+    cancelled = running(but=[preempted, killed])
     subprocess.run(["scancel", cancelled], env=cluster, check=True)
     while "JobState=CANCELLED" not in told(cluster, "scontrol", "--oneliner", "show", "job", cancelled):
         time.sleep(0.5)
     subprocess.run(["scontrol", "requeue", cancelled], env=cluster, check=True)
     note(f"scancel {cancelled}; scontrol requeue {cancelled}")
-    killed = running(but=[preempted, cancelled])
-    kill_process(killed)
-    note(f"kill -9 of the process of {killed}, which the sweep has queued again by itself")
-    victims = [preempted, cancelled, killed]
+    victims = [preempted, killed, cancelled]
     said, errors = sweep.communicate(timeout=900)
     say(said)
     assert sweep.returncode == 0, said + errors
