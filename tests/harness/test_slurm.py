@@ -90,25 +90,25 @@ def test_r1_a_sweep_on_slurm_survives_preempted_cancelled_and_killed_tasks_with_
     def note(text):
         say(f"{time.monotonic() - began:6.1f} s  {text}")
 
-    def running(but=()):
-        """The next task that runs, while it loads or works."""
+    def running(but, seconds):
+        """The next task that runs, so long after that is seen: while it loads or works, which takes ten seconds."""
         while sweep.poll() is None:
             for task in told(cluster, "squeue", "-h", "-r", "-t", "RUNNING", "-o", "%i").split():
                 if task not in but:
-                    time.sleep(4)
+                    time.sleep(seconds)
                     return task
             time.sleep(0.5)
         pytest.fail("".join(sweep.communicate()))
 
     # USR2 is what SLURM sends before it takes a task's node away: submitit has the task queued again. SLURM may say that the job cannot be
     # altered now, and yet deliver the signal.
-    preempted = running()
+    preempted = running(but=[], seconds=3)
     subprocess.run(["scancel", "--signal=USR2", preempted], env=cluster, check=False)
     note(f"scancel --signal=USR2 {preempted}: as if it was preempted")
-    killed = running(but=[preempted])
+    killed = running(but=[preempted], seconds=0)
     kill_process(killed)
     note(f"kill -9 of the process of {killed}, which the sweep has queued again by itself")
-    cancelled = running(but=[preempted, killed])
+    cancelled = running(but=[preempted, killed], seconds=3)
     subprocess.run(["scancel", cancelled], env=cluster, check=True)
     while "JobState=CANCELLED" not in told(cluster, "scontrol", "--oneliner", "show", "job", cancelled):
         time.sleep(0.5)
