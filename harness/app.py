@@ -205,7 +205,7 @@ def _launch(jobs: list[list[str]], config: Config, display: Display, outcome: _O
 
 def _cells(overrides: list[str]) -> list[list[str]]:
     """A job's cells as jobs of their own."""
-    from harness.stages import each_k, open_model
+    from harness.stages import each_k, look_at_model
 
     try:
         config = _composed(overrides)
@@ -214,7 +214,7 @@ def _cells(overrides: list[str]) -> list[list[str]]:
     if config.stage != "evaluate":
         return [overrides]
     job = _job(config, overrides)
-    jobs = [job] if isinstance(config.method.k, int) else each_k(job, len(open_model(config).blocks))
+    jobs = [job] if isinstance(config.method.k, int) else each_k(job, len(look_at_model(config).blocks))
     flat = [o for o in (*overrides, *_cell(overrides)) if not o.startswith(("cell=", "method.k="))]
     return [[*flat, f"method.k={one.config.method.k}", f"suite.tasks=[{task}]"] for one in jobs for task in config.suite.tasks]
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,7 @@ def load_model(
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     source = find_model(path, revision)
-    try:
+    with _explained(name, path):
         config = _config(source)
         pictures = config.get_text_config() is not config
         if streamed:
@@ -72,14 +74,34 @@ def load_model(
         else:
             model = _model(source, config, dtype, pictures=pictures)
         processor = load_processor(source.folder, config.model_type, pictures=pictures, gguf=source.gguf)
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
-        ) from error
     model.eval().requires_grad_(False)
     if not streamed:
         model.to(_device(device))
     return LoadedModel(name, model, processor, find_family(model), source.identity, dtype, streamed)
+
+
+@functools.lru_cache(maxsize=1)
+def known_model(name: str, path: str, dtype: str, revision: str | None = None) -> LoadedModel:
+    """The same without weights, which takes no memory on any device: for what has to be known of a model before, or elsewhere than, it is
+    run. Raises ConfigError and QuantizationError as `load_model` does."""
+    transformers_logging.set_verbosity_error()
+    source = find_model(path, revision)
+    with _explained(name, path):
+        config = _config(source)
+        pictures = config.get_text_config() is not config
+        model = _without_weights(config)
+        processor = load_processor(source.folder, config.model_type, pictures=pictures, gguf=source.gguf)
+    return LoadedModel(name, model, processor, find_family(model), source.identity, dtype)
+
+
+@contextlib.contextmanager
+def _explained(name: str, path: str) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
+        ) from error
 
 
 def _config(source: ModelSource) -> Any:
@@ -101,6 +123,10 @@ def empty_model(path: str, revision: str | None = None) -> Any:
                 raise ConfigError(f"cannot read the configuration of model.path={path}: {' '.join(str(error).split())}") from error
             sizes = dict(ARCHITECTURES[path])
             config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+    return _without_weights(config)
+
+
+def _without_weights(config: Any) -> Any:
     with init_empty_weights(include_buffers=False):
         return _kind(pictures=config.get_text_config() is not config).from_config(config)
 

@@ -16,7 +16,7 @@ from harness.export import export_model
 from harness.leakage import refuse_leakage
 from harness.lmms_model import LuqModel
 from harness.made_with import made_with
-from harness.models import LoadedModel, load_model
+from harness.models import LoadedModel, known_model, load_model
 from harness.perplexity import TextSuite, evaluate_text, load_text_suites
 from harness.processors import TextProcessor
 from harness.schema import Config, EntropyConfig, MethodConfig
@@ -148,6 +148,15 @@ def export(job: Job, display: Display) -> int:
 def open_model(config: Config) -> LoadedModel:
     model = config.model
     return load_model(model.name, model.path, model.dtype, model.device, model.revision, streamed=model.memory == "streamed")
+
+
+def look_at_model(config: Config) -> LoadedModel:
+    """What has to be known of the model, in a process that may leave the work to others: its weights are loaded only where this one needs
+    them anyway."""
+    model = config.model
+    if config.launcher.name == "local" and config.stage != "status":
+        return open_model(config)
+    return known_model(model.name, model.path, model.dtype, model.revision)
 
 
 def open_variant(config: Config) -> tuple[LoadedModel, Variant]:

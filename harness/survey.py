@@ -11,7 +11,7 @@ from pathlib import Path
 from harness.display import Display
 from harness.errors import ConfigError
 from harness.pace import duration
-from harness.stages import CELL_FILE, Job, cell_key, cell_label, each_k, open_model, open_suites
+from harness.stages import CELL_FILE, Job, cell_key, cell_label, each_k, look_at_model, open_suites
 from harness.store import Store
 from reports.strict_json import strict_json
 
@@ -46,7 +46,7 @@ def survey(jobs: Sequence[Job]) -> Survey:
         if job.config.stage != "evaluate":
             cells += 1
             continue
-        loaded, store = open_model(job.config), Store(Path(job.config.store))
+        loaded, store = look_at_model(job.config), Store(Path(job.config.store))
         try:
             suites = open_suites(job.config, loaded, store)
         except ConfigError:
@@ -77,7 +77,7 @@ def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     quantizes or asks for it, or will when it is through with the suites before."""
     found = []
     for job in jobs:
-        loaded, store = open_model(job.config), Store(Path(job.config.store))
+        loaded, store = look_at_model(job.config), Store(Path(job.config.store))
         suites = open_suites(job.config, loaded, store)
         for one in each_k(job, len(loaded.blocks)):
             for suite in suites.values():

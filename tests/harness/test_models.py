@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from harness.errors import ConfigError
 from harness.export import export_model
 from harness.model_source import EMBEDDED, HASHES, WEIGHTS, find_model, write_hashes
-from harness.models import load_model
+from harness.models import known_model, load_model
 from harness.schema import CalibrationConfig, EntropyConfig, MethodConfig
 from harness.search import language_model_bytes
 from harness.variant import Workbench
@@ -37,6 +37,17 @@ def test_the_embedded_model_is_what_its_hashes_promise_and_fits_its_size(embedde
     text = embedded.model.config.text_config
     assert text.hidden_size % 256 == text.intermediate_size % 256 == 0
     assert text.num_hidden_layers >= 8
+
+
+def test_what_is_known_without_weights_is_what_the_loaded_model_says(embedded):
+    known = known_model("mini", "mini", "float32")
+    assert (known.digest, known.dtype, known.family, len(known.blocks)) == (
+        embedded.digest,
+        embedded.dtype,
+        embedded.family,
+        len(embedded.blocks),
+    )
+    assert all(parameter.is_meta for parameter in known.model.parameters())
 
 
 def test_r8_a_flipped_byte_in_the_weights_is_refused_and_the_tensor_named(copy):

@@ -41,6 +41,9 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(run, tm
     assert run(*given)[0] == 0
     look()
     assert seen == [["missing"] * 2, ["running"] * 2, ["running"] * 2, ["done", "running"], ["done"] * 2]
+    with monkeypatch.context() as patched:
+        patched.setattr("harness.stages.load_model", lambda *_, **__: pytest.fail("weights were loaded"))
+        assert "2 done, 0 running, 0 failed, 0 missing" in run(*given, "stage=status")[1]
     monkeypatch.setattr(Workbench, "variant", lambda *_: (_ for _ in ()).throw(QuantizationError("block 0 is not finite")))
     given[2] = "method=rtn2"
     assert run(*given)[0] == 1
