@@ -36,7 +36,7 @@ def submit(jobs: Sequence[Sequence[str]], folder: Path, options: LauncherConfig)
     it that only this user can write to: what they return is unpickled. Raises ConfigError where SLURM is not there."""
     own = folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(4)}"
     try:
-        executor = submitit.SlurmExecutor(folder=own)
+        executor = submitit.SlurmExecutor(folder=own, max_num_timeout=TIME_LIMITS)
     except RuntimeError as error:
         raise ConfigError(f"launcher=slurm: {error}; run it where sbatch is found, or choose launcher=joblib") from error
     wanted: dict[str, Any] = {
@@ -84,6 +84,7 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
 
 
 REQUEUES = 3
+TIME_LIMITS = 20  # times that a task may run into its time limit; it goes on where it was
 DIED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "BOOT_FAIL")
 GONE = ("COMPLETED", "CANCELLED", "DEADLINE", "")  # and what SLURM no longer knows
 SILENCE = 30  # looks at a task that is gone until it is given up: its result may show late, or somebody queue it again
