@@ -37,6 +37,11 @@ def table(root):
         return sorted(tuple(row.items()) for row in csv.DictReader(file))
 
 
+def results(root):
+    """Every answer and score, by the key of what it depends on."""
+    return {path.parent.name: path.read_text() for path in (root / "results").glob("*/result.json")}
+
+
 def asked(root):
     """How many questions the logs of answers hold, by log."""
     return sum(len(path.read_text().split('"response"')) - 1 for path in (root / "answers").glob("*/*.json"))
@@ -69,7 +74,7 @@ def test_r5_two_processes_give_the_store_of_one_ask_nothing_twice_and_a_bad_job_
         things = witnessed(log, what)
         assert len(things) == len(set(things)) == count
     assert table(root) == table(one_by_one)
-    assert {path.name for path in (root / "results").iterdir()} == {path.name for path in (one_by_one / "results").iterdir()}
+    assert results(root) == results(one_by_one)
     assert asked(root) == asked(one_by_one)
     assert not list((root / "claims").iterdir())
 
@@ -92,6 +97,7 @@ def test_r1_workers_that_are_killed_are_replaced_and_the_sweep_goes_on(tmp_path,
     assert sweep.returncode == 2
     assert killed > 1
     assert table(root) == table(one_by_one)
+    assert results(root) == results(one_by_one)
 
 
 def test_workers_that_always_die_end_the_sweep_with_what_is_lost(monkeypatch):

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from tests.harness.test_side_by_side import SMALL, asked, table
+from tests.harness.test_side_by_side import SMALL, asked, results, table
 
 START = Path(__file__).parents[1] / "slurm" / "start.sh"
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
@@ -125,6 +125,7 @@ def test_r1_a_sweep_on_slurm_survives_preempted_cancelled_and_killed_tasks_with_
         note(f"{victim}: {' '.join(re.findall(r'(?:JobState|Restarts|RunTime)=[^ ]+', job))}")
         assert re.search(r"Restarts=[1-9]", job)
     assert table(root) == table(one)
+    assert results(root) == results(one)
     assert asked(root) == asked(one)
     assert "6 done, 0 running, 0 failed, 0 missing" in told(cluster, *command(root, narrow_model, "stage=status"))
 
