@@ -170,7 +170,10 @@ def _run_job(raw: DictConfig, display: Display, outcome: _Outcome) -> None:
             return
         if config.stage == "status":
             if not several or context.job.num == 0:
-                _tell_states(_all_jobs(context) if several else [overrides], display)
+                from harness.survey import tell_states
+
+                jobs = _all_jobs(context) if several else [overrides]
+                tell_states([_job(_composed(one), one) for one in jobs], display)
             return
         if config.stage in UPKEEP:
             outcome.failed_cells += stage(_job(config, overrides), display)
@@ -215,7 +218,7 @@ def _cells(overrides: list[str]) -> list[list[str]]:
         return [overrides]
     job = _job(config, overrides)
     jobs = [job] if isinstance(config.method.k, int) else each_k(job, len(look_at_model(config).blocks))
-    flat = [o for o in (*overrides, *_cell(overrides)) if not o.startswith(("cell=", "method.k="))]
+    flat = [o for o in _flat(overrides) if not o.startswith("method.k=")]
     return [[*flat, f"method.k={one.config.method.k}", f"suite.tasks=[{task}]"] for one in jobs for task in config.suite.tasks]
 
 
@@ -241,12 +244,6 @@ def _on_slurm(jobs: list[list[str]], config: Config, display: Display, told: Tol
     return []
 
 
-def _tell_states(jobs: list[list[str]], display: Display) -> None:
-    from harness.survey import tell_states
-
-    tell_states([_job(_composed(overrides), overrides) for overrides in jobs], display)
-
-
 _ENDS = {OK: "done", FAILED: "FAILED, see the report"}
 
 
@@ -268,9 +265,7 @@ def _judge(config: Config, overrides: list[str], display: Display, outcome: _Out
     from harness.gate import gate
 
     name = config.baseline or config.method.reference
-    others = [
-        o for o in [*(o for o in overrides if not o.startswith("cell=")), *_cell(overrides)] if not o.startswith(("method", "+method"))
-    ]
+    others = [o for o in _flat(overrides) if not o.startswith(("method", "+method"))]
     job = replace(_job(config, overrides), baseline=compose([*others, f"method={name}"]) if name else None)
     display.announce(len(config.suite.tasks) * (2 if name else 1), 0, f"gate: {config.method.name} beside {name or 'its earlier run'}")
     code = gate(job, display)
@@ -288,8 +283,13 @@ def _plan(jobs: Sequence[Sequence[str]], display: Display) -> None:
 
 
 def _composed(overrides: Sequence[str]) -> Config:
-    """The configuration of one job, the overrides that its sweep wrote into `cell` last."""
-    return compose([*(o for o in overrides if not o.startswith("cell=")), *_cell(overrides)])
+    """The configuration of one job."""
+    return compose(_flat(overrides))
+
+
+def _flat(overrides: Sequence[str]) -> list[str]:
+    """The overrides of one job, those that its sweep wrote into `cell` last."""
+    return [*(o for o in overrides if not o.startswith("cell=")), *_cell(overrides)]
 
 
 def _cell(overrides: Sequence[str]) -> list[str]:
@@ -301,7 +301,7 @@ def _job(config: Config, overrides: Sequence[str]) -> Job:
     """The job with the command that makes it alone."""
     from harness.stages import Job
 
-    single = [o for o in overrides if not o.startswith(("+sweep=", "cell="))] + _cell(overrides)
+    single = [o for o in _flat(overrides) if not o.startswith("+sweep=")]
     if config.limit is not None and not any(o.startswith("limit=") for o in single):
         single.append(f"limit={config.limit}")
     sweep = next((o.split("=", 1)[1] for o in overrides if o.startswith("+sweep=")), "")
