@@ -28,11 +28,11 @@ test-all: install
 storm: install
 	$(BIN)/python -m pytest -m storm -n 0 -rsP
 
-WORKERS := $(patsubst harness/workers/%.lock,.workers/%/installed,$(wildcard harness/workers/*.lock))
+WORKERS := $(patsubst harness/variants/external/workers/%.lock,.workers/%/installed,$(wildcard harness/variants/external/workers/*.lock))
 workers: $(WORKERS)
 
 # Exact versions and no resolver: gptqmodel asks for a newer torch than it needs.
-.workers/%/installed: harness/workers/%.lock
+.workers/%/installed: harness/variants/external/workers/%.lock
 	$(PYTHON) -m venv .workers/$*
 	.workers/$*/bin/pip install --quiet --disable-pip-version-check setuptools==84.2.1 wheel
 	.workers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
@@ -48,4 +48,4 @@ lint: install
 	$(BIN)/mypy
 
 bench: install
-	$(BIN)/python -m harness.bench
+	$(BIN)/python -m bench

@@ -1,1 +1,4 @@
-"""Layerwise ultra-low-bit quantization: the algorithms. No files, no configuration system, no evaluation."""
+"""Layerwise ultra-low-bit quantization: the algorithms.
+
+No files, no configuration system, no evaluation.
+"""

@@ -11,7 +11,10 @@ from torch import Tensor
 
 
 class QuantizationError(RuntimeError):
-    """A layer cannot be quantized, captured or rebuilt. The message names the layer, the cause and what to do."""
+    """A layer cannot be quantized, captured or rebuilt.
+
+    The message names the layer, the cause and what to do.
+    """
 
 
 class OptionError(QuantizationError, ValueError):
@@ -20,7 +23,11 @@ class OptionError(QuantizationError, ValueError):
 
 @dataclass(frozen=True)
 class Factor:
-    """upper: (in, in) float32 triangular U with (H + λI)⁻¹ = UᵀU. damping: λ as a share of the mean diagonal, as it was really needed."""
+    """upper:
+
+    (in, in) float32 triangular U with (H + λI)⁻¹ = UᵀU. damping: λ as a share of the mean diagonal,
+    as it was really needed.
+    """
 
     upper: Tensor
     damping: float
@@ -50,9 +57,10 @@ class FactorMemory:
 class LayerStats:
     """What calibration knows about one linear layer.
 
-    hessian: (in, in) float32, the mean over tokens of x xᵀ. tokens: how many are behind it. inputs: "fp" when every earlier layer ran in
-    full precision; only such statistics do not depend on the plan. factors: of the Hessian, computed once: linears with a common
-    input share one object, and so do all methods that work on it.
+    hessian: (in, in) float32, the mean over tokens of x xᵀ. tokens: how many are behind it. inputs:
+    "fp" when every earlier layer ran in full precision; only such statistics do not depend on the
+    plan. factors: of the Hessian, computed once: linears with a common input share one object, and
+    so do all methods that work on it.
     """
 
     hessian: Tensor
@@ -63,7 +71,9 @@ class LayerStats:
 
 @dataclass(frozen=True)
 class Event:
-    """Something a quantizer had to do and the user must hear of, such as a raised damping. kind: a short fixed word."""
+    """Something a quantizer had to do and the user must hear of, such as a raised damping. kind: a
+    short fixed word.
+    """
 
     kind: str
     detail: str
@@ -73,8 +83,9 @@ class Event:
 class QuantizedWeight(Protocol):
     """A packed weight: every tensor needed to rebuild it, and nothing else.
 
-    format: name in `packing.FORMATS`. tensors: what is stored, bit-packed. shape: (out, in) of the weight.
-    paper_bits: bits per weight as the method's paper counts them. events: see `Event`; they are told, not stored with the weight.
+    format: name in `packing.FORMATS`. tensors: what is stored, bit-packed. shape: (out, in) of the
+    weight. paper_bits: bits per weight as the method's paper counts them. events: see `Event`; they
+    are told, not stored with the weight.
     """
 
     format: ClassVar[str]
@@ -91,10 +102,12 @@ class QuantizedWeight(Protocol):
 
 
 class Quantizer(Protocol):
-    """A frozen dataclass: its fields are its YAML keys and its digest. Pure: equal arguments give equal bits.
+    """A frozen dataclass: its fields are its YAML keys and its digest.
 
-    weight: (out, in) floating point. stats: what calibration knows, None where the method needs nothing.
-    Raises QuantizationError; never falls back in silence.
+    Pure: equal arguments give equal bits.
+
+    weight: (out, in) floating point. stats: what calibration knows, None where the method needs
+    nothing. Raises QuantizationError; never falls back in silence.
     """
 
     method: ClassVar[str]
@@ -111,7 +124,9 @@ def on_device(weight: QuantizedWeight, device: torch.device) -> QuantizedWeight:
 
 
 def stored_bytes(weight: QuantizedWeight) -> int:
-    """Bytes of every tensor that is kept; for a weight that another library packed, what that library needs."""
+    """Bytes of every tensor that is kept; for a weight that another library packed, what that
+    library needs.
+    """
     declared = getattr(weight, "declared_bytes", None)
     if declared is not None:
         return int(declared)
@@ -126,7 +141,10 @@ def stored_bits(weight: QuantizedWeight) -> float:
 
 @dataclass(frozen=True)
 class Plan:
-    """Which quantizer each decoder block gets: `methods[name]` for the name in `blocks[i]`; the name "none" keeps a block as it is."""
+    """Which quantizer each decoder block gets:
+
+    `methods[name]` for the name in `blocks[i]`; the name "none" keeps a block as it is.
+    """
 
     blocks: tuple[str, ...]
     methods: Mapping[str, Quantizer] = field(default_factory=dict)
@@ -134,11 +152,17 @@ class Plan:
     def __post_init__(self) -> None:
         missing = {name for name in self.blocks if name != "none"} - set(self.methods)
         if missing:
-            raise ValueError(f"the plan names {sorted(missing)}, which it does not define; it defines {sorted(self.methods)}")
+            raise ValueError(
+                f"the plan names {sorted(missing)}, which it does not define; it defines"
+                f" {sorted(self.methods)}"
+            )
 
 
 def require_finite(tensor: Tensor, what: str) -> None:
     """Raise QuantizationError, naming `what`, unless every element is finite."""
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
-        raise QuantizationError(f"{what} holds {bad} NaN or infinite values of {tensor.numel()}; find what produced them before quantizing")
+        raise QuantizationError(
+            f"{what} holds {bad} NaN or infinite values of {tensor.numel()}; find what produced"
+            " them before quantizing"
+        )

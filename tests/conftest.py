@@ -17,13 +17,14 @@ import pytest
 from hydra.core.global_hydra import GlobalHydra
 from transformers import AutoConfig, AutoModelForImageTextToText, AutoProcessor
 
-from harness import app
-from harness.model_source import EMBEDDED
-from harness.models import LoadedModel, load_model
-from harness.store import Store
+from harness.cli import main as app
+from harness.models.load import LoadedModel, load_model
+from harness.paths import EMBEDDED
+from harness.store.store import Store
 from tests import replicas
+from tests.paths import SHARED
 
-GOLDEN = Path(__file__).parents[2] / "shared" / "golden"
+GOLDEN = SHARED / "golden"
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +34,30 @@ def embedded() -> LoadedModel:
 
 @pytest.fixture(scope="session")
 def narrow_model(tmp_path_factory) -> Path:
-    """Folder of a corner of the embedded model: half of its blocks, narrower; fast where answers do not matter."""
+    """Folder of a corner of the embedded model: half of its blocks, narrower; fast where answers do
+    not matter.
+    """
     config = AutoConfig.from_pretrained(EMBEDDED)
-    narrow = {"hidden_size": 128, "intermediate_size": 128, "num_attention_heads": 2, "num_key_value_heads": 2, "num_hidden_layers": 4}
+    narrow = {
+        "hidden_size": 128,
+        "intermediate_size": 128,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "num_hidden_layers": 4,
+    }
     config.text_config.update(narrow)
-    config.vision_config.update({"hidden_size": 24, "intermediate_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2})
-    model, whole = AutoModelForImageTextToText.from_config(config), load_model("mini", "mini", "float32", "cpu").model.state_dict()
+    config.vision_config.update(
+        {
+            "hidden_size": 24,
+            "intermediate_size": 32,
+            "num_hidden_layers": 1,
+            "num_attention_heads": 2,
+        }
+    )
+    model, whole = (
+        AutoModelForImageTextToText.from_config(config),
+        load_model("mini", "mini", "float32", "cpu").model.state_dict(),
+    )
     for name, parameter in model.named_parameters():
         parameter.data = whole[name][tuple(slice(size) for size in parameter.shape)].clone()
     folder = tmp_path_factory.mktemp("narrow_model")
@@ -64,7 +83,9 @@ def run(tmp_path, monkeypatch, capsys):
 
     def call(*arguments):
         GlobalHydra.instance().clear()
-        store = [] if any(a.startswith("store=") for a in arguments) else [f"store={tmp_path / 'runs'}"]
+        store = (
+            [] if any(a.startswith("store=") for a in arguments) else [f"store={tmp_path / 'runs'}"]
+        )
         monkeypatch.setattr(sys, "argv", ["harness", *store, *arguments])
         code = app.main()
         captured = capsys.readouterr()

@@ -9,4 +9,6 @@ def test_every_requirement_has_a_test_with_its_number_in_the_default_suite(numbe
 
 
 def test_the_table_is_that_of_the_tests():
-    assert requirements.PAGE.read_text() == requirements.text(), "run python -m tests.requirements --write"
+    assert requirements.PAGE.read_text() == requirements.text(), (
+        "run python -m tests.requirements --write"
+    )

@@ -1,4 +1,7 @@
-"""One JSON object a line, in tracking/jsonl/RUN.jsonl of the store. Lines of a run that is taken up again are added."""
+"""One JSON object a line, in tracking/jsonl/RUN.jsonl of the store.
+
+Lines of a run that is taken up again are added.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from harness.trackers import Run, Value
+from harness.trackers.base import Run, Value
 
 
 class JsonLines:

@@ -1,4 +1,7 @@
-"""Weights & Biases: the only file that imports it. Without a key it writes offline, to be sent later with `wandb sync`."""
+"""Weights & Biases: the only file that imports it.
+
+Without a key it writes offline, to be sent later with `wandb sync`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import Any
 
 import wandb
 
-from harness.trackers import Run, Value
+from harness.trackers.base import Run, Value
 
 
 class WandbRun:
@@ -33,10 +36,21 @@ def open_tracker(run: Run, folder: Path, project: str) -> WandbRun:
     folder.mkdir(parents=True, exist_ok=True)
     # Where WANDB_MODE says nothing, a key decides: asking for one would stop a sweep.
     offline = "WANDB_MODE" not in os.environ and not wandb.api.api_key
-    settings = wandb.Settings(silent=True, console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True)
+    settings = wandb.Settings(
+        silent=True, console="off", disable_git=True, x_disable_stats=True, x_disable_meta=True
+    )
     return WandbRun(
         wandb.init(
-            project=project, id=run.identity, name=run.name, group=run.group, job_type=run.stage, config=dict(run.settings), dir=folder,
-            mode="offline" if offline else None, resume=None if offline else "allow", settings=settings, reinit="finish_previous",
+            project=project,
+            id=run.identity,
+            name=run.name,
+            group=run.group,
+            job_type=run.stage,
+            config=dict(run.settings),
+            dir=folder,
+            mode="offline" if offline else None,
+            resume=None if offline else "allow",
+            settings=settings,
+            reinit="finish_previous",
         )
-    )  # fmt: skip
+    )

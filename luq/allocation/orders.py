@@ -1,5 +1,8 @@
-"""Scores and orders of the decoder blocks. A score says how much a block should keep its bits; an order begins with the lowest score, whose
-block is the first to be quantized low."""
+"""Scores and orders of the decoder blocks.
+
+A score says how much a block should keep its bits; an order begins with the lowest score, whose
+block is the first to be quantized low.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +16,12 @@ ORDERS: dict[str, str] = {
     "first": "first block first",
     "random": "a random order for each order seed",
     "layer_error": "ascending relative output error of the block's linears under the low method",
-    "influence": "ascending block influence, 1 - cosine of what goes in and what comes out (ShortGPT)",
-    "damage": "ascending measured damage: loss on held-out calibration answers with only that block low",
+    "influence": (
+        "ascending block influence, 1 - cosine of what goes in and what comes out (ShortGPT)"
+    ),
+    "damage": (
+        "ascending measured damage: loss on held-out calibration answers with only that block low"
+    ),
 }
 MEASURED = ("entropy", "layer_error", "influence", "damage")
 Measures = Mapping[str, Callable[[], Sequence[float]]]
@@ -23,7 +30,8 @@ Measures = Mapping[str, Callable[[], Sequence[float]]]
 def block_score(name: str, blocks: int, measured: Measures, *, seed: int = 0) -> list[float]:
     """One number for each of the blocks 0..blocks-1: the higher, the more bits it should keep.
 
-    measured: by name, what has to be measured first; asked only by the score that needs it. Raises ValueError for an unknown name.
+    measured: by name, what has to be measured first; asked only by the score that needs it. Raises
+    ValueError for an unknown name.
     """
     if name not in ORDERS:
         raise ValueError(f"unknown order {name!r}; choose one of {', '.join(ORDERS)}")
@@ -49,5 +57,7 @@ def block_order(name: str, blocks: int, measured: Measures, *, seed: int = 0) ->
 
 
 def coinciding(first: Sequence[int], second: Sequence[int]) -> list[int]:
-    """Every k, but none and all, at which two orders choose the same set of blocks: there they make the same model."""
+    """Every k, but none and all, at which two orders choose the same set of blocks: there they make
+    the same model.
+    """
     return [k for k in range(1, len(first)) if set(first[:k]) == set(second[:k])]

@@ -26,14 +26,23 @@ class HessianSum:
 
     def stats(self, label: str) -> LayerStats:
         if self.tokens == 0:
-            raise QuantizationError(f"{label} was never reached during calibration; its statistics would be empty")
+            raise QuantizationError(
+                f"{label} was never reached during calibration; its statistics would be empty"
+            )
         if not bool(torch.isfinite(self.total).all()):
-            raise QuantizationError(f"{label}: the inputs of this layer held NaN or infinite values during calibration")
+            raise QuantizationError(
+                f"{label}: the inputs of this layer held NaN or infinite values during calibration"
+            )
         return LayerStats(self.total / self.tokens, self.tokens)
 
 
 def summed(parts: Sequence[LayerStats]) -> LayerStats:
-    """The statistics of all tokens of the parts together; Hessians are linear in the calibration mix."""
+    """The statistics of all tokens of the parts together; Hessians are linear in the calibration
+    mix.
+    """
     tokens = sum(part.tokens for part in parts)
-    hessian = sum((part.hessian * (part.tokens / tokens) for part in parts[1:]), parts[0].hessian * (parts[0].tokens / tokens))
+    hessian = sum(
+        (part.hessian * (part.tokens / tokens) for part in parts[1:]),
+        parts[0].hessian * (parts[0].tokens / tokens),
+    )
     return LayerStats(hessian, tokens, parts[0].inputs)

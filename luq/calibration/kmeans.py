@@ -1,6 +1,9 @@
-"""K-means over tokens that need not fit in one piece: Lloyd's iterations by chunks, several starts at once, on the tokens' device.
+"""K-means over tokens that need not fit in one piece:
 
-scikit-learn's K-means runs on a CPU and wants one array; this gives the same clusterings (a test compares them) also on CUDA.
+Lloyd's iterations by chunks, several starts at once, on the tokens' device.
+
+scikit-learn's K-means runs on a CPU and wants one array; this gives the same clusterings (a test
+compares them) also on CUDA.
 """
 
 from __future__ import annotations
@@ -14,13 +17,17 @@ from torch import Tensor
 
 CHUNK = 8192  # tokens whose distances are in memory at once
 ITERATIONS = 100
-TOLERANCE = 1e-4  # of the mean variance: how far all centres together may still move, squared, when iteration stops
+# of the mean variance: how far all centres together may still move, squared, when iteration stops
+TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """sizes: (starts, clusters) tokens in each cluster. inertia: (starts,) sum of squared distances to the nearest centre. labels: (starts,
-    tokens), on the CPU."""
+    """sizes:
+
+    (starts, clusters) tokens in each cluster. inertia: (starts,) sum of squared distances to the
+    nearest centre. labels: (starts, tokens), on the CPU.
+    """
 
     sizes: Tensor
     inertia: Tensor
@@ -33,7 +40,10 @@ class _Tokens:
     def __init__(self, activations: Sequence[Tensor]):
         self.chunks = _even_chunks(activations)
         self.count = sum(len(chunk) for chunk in self.chunks)
-        total = sum((chunk.double().sum(dim=0) for chunk in self.chunks[1:]), self.chunks[0].double().sum(dim=0))
+        total = sum(
+            (chunk.double().sum(dim=0) for chunk in self.chunks[1:]),
+            self.chunks[0].double().sum(dim=0),
+        )
         self.mean = (total / self.count).float()
         self.device = self.mean.device
         self.norms = torch.cat([self[i].square().sum(dim=1) for i in range(len(self.chunks))])
@@ -44,7 +54,10 @@ class _Tokens:
 
     def rows(self, indices: Tensor) -> Tensor:
         """(len(indices), hidden)."""
-        return torch.stack([self.chunks[i // CHUNK][i % CHUNK].float() for i in indices.tolist()]) - self.mean
+        return (
+            torch.stack([self.chunks[i // CHUNK][i % CHUNK].float() for i in indices.tolist()])
+            - self.mean
+        )
 
 
 def _even_chunks(activations: Sequence[Tensor]) -> list[Tensor]:
@@ -65,17 +78,23 @@ def _even_chunks(activations: Sequence[Tensor]) -> list[Tensor]:
 
 
 @torch.inference_mode()
-def kmeans(activations: Sequence[Tensor], clusters: int, seeds: Sequence[int], *, init: str = "k-means++") -> Clustering:
-    """Cluster the tokens once for every seed, from centres drawn by greedy k-means++ (Arthur and Vassilvitskii 2007), as scikit-learn does,
-    or from tokens drawn at random.
+def kmeans(
+    activations: Sequence[Tensor], clusters: int, seeds: Sequence[int], *, init: str = "k-means++"
+) -> Clustering:
+    """Cluster the tokens once for every seed, from centres drawn by greedy k-means++ (Arthur and
+    Vassilvitskii 2007), as scikit-learn does, or from tokens drawn at random.
 
-    init: name in INITS. activations: (tokens, hidden) each, of any floating dtype; distances are float32 on their device. Up to ITERATIONS
-    iterations. A cluster that loses all its tokens begins anew at the token that is farthest from its centre. Raises ValueError for
-    fewer tokens than clusters.
+    init: name in INITS. activations: (tokens, hidden) each, of any floating dtype; distances are
+    float32 on their device. Up to ITERATIONS iterations. A cluster that loses all its tokens begins
+    anew at the token that is farthest from its centre. Raises ValueError for fewer tokens than
+    clusters.
     """
     count = sum(len(part) for part in activations)
     if count < clusters:
-        raise ValueError(f"{count} tokens cannot form {clusters} clusters; use more calibration tokens or fewer clusters")
+        raise ValueError(
+            f"{count} tokens cannot form {clusters} clusters; use more calibration tokens or fewer"
+            " clusters"
+        )
     tokens = _Tokens(activations)
     centres = INITS[init](tokens, clusters, seeds)
     active = torch.arange(len(seeds))
@@ -93,17 +112,23 @@ def kmeans(activations: Sequence[Tensor], clusters: int, seeds: Sequence[int], *
 
 
 def _plus_plus(tokens: _Tokens, clusters: int, seeds: Sequence[int]) -> Tensor:
-    """(starts, clusters, hidden): each next centre is, of a few tokens drawn with probability proportional to their squared distance to the
-    nearest centre, the one that leaves the smallest sum of these."""
+    """(starts, clusters, hidden): each next centre is, of a few tokens drawn with probability
+    proportional to their squared distance to the nearest centre, the one that leaves the smallest
+    sum of these.
+    """
     starts, trials = len(seeds), 2 + int(math.log(clusters))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
-    drawn = torch.stack([torch.rand(clusters, trials, generator=g, dtype=torch.float64) for g in generators]).to(tokens.device)
+    drawn = torch.stack(
+        [torch.rand(clusters, trials, generator=g, dtype=torch.float64) for g in generators]
+    ).to(tokens.device)
     centres = [tokens.rows((drawn[:, 0, 0] * tokens.count).long())]
     nearest = _distances(tokens, centres[0])
     every = torch.arange(starts, device=tokens.device)
     for number in range(1, clusters):
         reach = nearest.double().cumsum(dim=1)
-        candidates = torch.searchsorted(reach, drawn[:, number] * reach[:, -1:]).clamp_(max=tokens.count - 1)
+        candidates = torch.searchsorted(reach, drawn[:, number] * reach[:, -1:]).clamp_(
+            max=tokens.count - 1
+        )
         rows = tokens.rows(candidates.flatten())
         closer = torch.minimum(nearest[:, None], _distances(tokens, rows).view(starts, trials, -1))
         best = closer.sum(dim=2, dtype=torch.float64).argmin(dim=1)
@@ -114,7 +139,10 @@ def _plus_plus(tokens: _Tokens, clusters: int, seeds: Sequence[int]) -> Tensor:
 
 def _random(tokens: _Tokens, clusters: int, seeds: Sequence[int]) -> Tensor:
     """(starts, clusters, hidden): as many different tokens."""
-    drawn = [torch.randperm(tokens.count, generator=torch.Generator().manual_seed(seed))[:clusters] for seed in seeds]
+    drawn = [
+        torch.randperm(tokens.count, generator=torch.Generator().manual_seed(seed))[:clusters]
+        for seed in seeds
+    ]
     return torch.stack([tokens.rows(chosen) for chosen in drawn])
 
 
@@ -133,7 +161,9 @@ def _assign(tokens: _Tokens, centres: Tensor) -> tuple[Tensor, Tensor]:
     offset = centres.square().sum(dim=2)
     labels, distances = [], []
     for i in range(len(tokens.chunks)):
-        score = offset - 2 * (tokens[i] @ centres.reshape(starts * clusters, hidden).T).view(-1, starts, clusters)
+        score = offset - 2 * (tokens[i] @ centres.reshape(starts * clusters, hidden).T).view(
+            -1, starts, clusters
+        )
         best = score.min(dim=2)
         labels.append(best.indices)
         distances.append(best.values)
@@ -147,7 +177,13 @@ def _centres(tokens: _Tokens, labels: Tensor, distances: Tensor, clusters: int) 
     sums = torch.zeros(starts * clusters, len(tokens.mean), device=tokens.device)
     for i, part in enumerate(rows.split(CHUNK, dim=1)):
         chosen = torch.zeros(starts * clusters, part.shape[1], device=tokens.device)
-        chosen.scatter_(0, part, 1.0)  # a product with this gives the same sums every time, also on CUDA, where index_add_ does not
+        chosen.scatter_(
+            0,
+            part,
+            1.0,
+            # a product with this gives the same sums every time, also on CUDA, where index_add_ does
+            # not
+        )
         sums += chosen @ tokens[i]
     sizes = torch.stack([torch.bincount(row, minlength=clusters) for row in labels])
     means = sums.view(starts, clusters, -1) / sizes.clamp(min=1)[..., None]

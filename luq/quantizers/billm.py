@@ -1,4 +1,6 @@
-"""BiLLM (Huang et al., ICML 2024): salient columns in two binary orders, the rest split into two binary groups."""
+"""BiLLM (Huang et al., ICML 2024): salient columns in two binary orders, the rest split into two
+binary groups.
+"""
 
 from __future__ import annotations
 
@@ -8,10 +10,10 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from luq.packing import pack_bits, unpack_bits
 from luq.quantizers.billm_search import search_salient_columns, search_split
-from luq.quantizers.column_sweep import inverse_factor, prepare, sweep_blocks
-from luq.quantizers.grids import SCALE_DTYPES, check_scale_dtype
+from luq.rounding.error_feedback import inverse_factor, prepare, sweep_blocks
+from luq.rounding.grids import SCALE_DTYPES, check_scale_dtype
+from luq.rounding.packing import pack_bits, unpack_bits
 from luq.types import Event, LayerStats, OptionError, QuantizationError
 
 GROUPS = 4  # concentrated, sparse, salient first order, salient second order
@@ -19,10 +21,14 @@ GROUPS = 4  # concentrated, sparse, salient first order, salient second order
 
 @dataclass(frozen=True)
 class BiLLM:
-    """variant: `code` searches both the number of salient columns and the split on the saliency, as the released code does; `fixed` keeps
-    the saliency for the columns and splits the weights themselves at least weight error, with the same storage.
+    """variant:
 
-    block: columns binarized at once. salient_limit: one more than the largest number of salient columns a block can get.
+    `code` searches both the number of salient columns and the split on the saliency, as the
+    released code does; `fixed` keeps the saliency for the columns and splits the weights themselves
+    at least weight error, with the same storage.
+
+    block: columns binarized at once. salient_limit: one more than the largest number of salient
+    columns a block can get.
     """
 
     method: ClassVar[str] = "billm"
@@ -65,7 +71,8 @@ class BiLLM:
 def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(mean, scale, signs) of the masked entries of each row: x ≈ mean + scale · sign(x - mean).
 
-    values, mask: (..., rows, columns); mean and scale: (..., rows, 1); rows with no masked entry get zeros. sign(0) is +1.
+    values, mask: (..., rows, columns); mean and scale: (..., rows, 1); rows with no masked entry
+    get zeros. sign(0) is +1.
     """
     count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = torch.where(mask, values, 0.0).sum(dim=-1, keepdim=True) / count
@@ -75,7 +82,10 @@ def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 @dataclass(frozen=True)
 class _Block:
-    """One block of columns. salient: (columns,); sparse, first, second: (rows, columns) bool; means, scales: (rows, GROUPS)."""
+    """One block of columns. salient:
+
+    (columns,); sparse, first, second: (rows, columns) bool; means, scales: (rows, GROUPS).
+    """
 
     salient: Tensor
     sparse: Tensor
@@ -103,17 +113,25 @@ def _binarize(chunk: Tensor, salient: Tensor, sparse: Tensor, dtype: torch.dtype
     first = torch.zeros_like(sparse)
     for mask, (_, _, signs) in zip(masks, fitted, strict=True):
         first |= mask & signs
-    residual = chunk - (means[2].float() + torch.where(first, scales[2].float(), -scales[2].float()))
+    residual = chunk - (
+        means[2].float() + torch.where(first, scales[2].float(), -scales[2].float())
+    )
     mean, scale, second = binarize(residual, masks[2])
     return _Block(
-        salient, sparse, first, second & masks[2], torch.cat([*means, mean.to(dtype)], dim=1), torch.cat([*scales, scale.to(dtype)], dim=1)
+        salient,
+        sparse,
+        first,
+        second & masks[2],
+        torch.cat([*means, mean.to(dtype)], dim=1),
+        torch.cat([*scales, scale.to(dtype)], dim=1),
     )
 
 
 @dataclass(frozen=True)
 class BinaryWeight:
-    """BiLLM's weight, packed. salient: a bit a column; sparse: a bit for every weight outside salient columns; first: a sign bit for every
-    weight; second: a sign bit for every weight inside salient columns; means, scales: (out, blocks, 4) float16.
+    """BiLLM's weight, packed. salient: a bit a column; sparse: a bit for every weight outside
+    salient columns; first: a sign bit for every weight; second: a sign bit for every weight inside
+    salient columns; means, scales: (out, blocks, 4) float16.
 
     With 128 columns a block these are 3 + 1/out bits a weight, however many columns are salient.
     """
@@ -133,14 +151,33 @@ class BinaryWeight:
     @classmethod
     def pack(cls, parts: list[_Block], block: int, events: tuple[Event, ...]) -> BinaryWeight:
         salient = torch.cat([p.salient for p in parts])
-        sparse, first, second = (torch.cat([getattr(p, name) for p in parts], dim=1) for name in ("sparse", "first", "second"))
+        sparse, first, second = (
+            torch.cat([getattr(p, name) for p in parts], dim=1)
+            for name in ("sparse", "first", "second")
+        )
         out, inner = first.shape
-        means, scales = torch.stack([p.means for p in parts], dim=1), torch.stack([p.scales for p in parts], dim=1)
+        means, scales = (
+            torch.stack([p.means for p in parts], dim=1),
+            torch.stack([p.scales for p in parts], dim=1),
+        )
         if not bool(torch.isfinite(means).all() and torch.isfinite(scales).all()):
-            raise QuantizationError(f"billm: a mean or scale does not fit into {means.dtype}; use scale_dtype=float32")
+            raise QuantizationError(
+                f"billm: a mean or scale does not fit into {means.dtype}; use scale_dtype=float32"
+            )
         flags = pack_bits(salient, 1), pack_bits(sparse[:, ~salient], 1)
         signs = pack_bits(first, 1), pack_bits(second[:, salient], 1)
-        return cls(out, inner, block, flags[0], flags[1], signs[0], signs[1], means.cpu(), scales.cpu(), events)
+        return cls(
+            out,
+            inner,
+            block,
+            flags[0],
+            flags[1],
+            signs[0],
+            signs[1],
+            means.cpu(),
+            scales.cpu(),
+            events,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -148,14 +185,23 @@ class BinaryWeight:
 
     @property
     def paper_bits(self) -> float:
-        """One bit a weight and one more in salient columns: the paper's N_param, measured; flags, means and scales are not in it."""
+        """One bit a weight and one more in salient columns: the paper's N_param, measured; flags,
+        means and scales are not in it.
+        """
         return 1 + int(unpack_bits(self.salient, 1, self.in_features).sum()) / self.in_features
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in ("salient", "sparse", "first", "second", "means", "scales")}
+        return {
+            name: getattr(self, name)
+            for name in ("salient", "sparse", "first", "second", "means", "scales")
+        }
 
     def header(self) -> dict[str, Any]:
-        return {"out_features": self.out_features, "in_features": self.in_features, "block": self.block}
+        return {
+            "out_features": self.out_features,
+            "in_features": self.in_features,
+            "block": self.block,
+        }
 
     def dequantize(self) -> Tensor:
         """(out, in) float32."""
@@ -164,11 +210,20 @@ class BinaryWeight:
         count = int(salient.sum())
         first = unpack_bits(self.first, 1, out * inner).reshape(out, inner).bool()
         sparse, second = torch.zeros_like(first), torch.zeros_like(first)
-        sparse[:, ~salient] = unpack_bits(self.sparse, 1, out * (inner - count)).reshape(out, -1).bool()
+        sparse[:, ~salient] = (
+            unpack_bits(self.sparse, 1, out * (inner - count)).reshape(out, -1).bool()
+        )
         second[:, salient] = unpack_bits(self.second, 1, out * count).reshape(out, -1).bool()
         values = []
         for i, start in enumerate(range(0, inner, self.block)):
             span = slice(start, min(start + self.block, inner))
-            part = _Block(salient[span], sparse[:, span], first[:, span], second[:, span], self.means[:, i], self.scales[:, i])
+            part = _Block(
+                salient[span],
+                sparse[:, span],
+                first[:, span],
+                second[:, span],
+                self.means[:, i],
+                self.scales[:, i],
+            )
             values.append(part.values())
         return torch.cat(values, dim=1)

@@ -1,4 +1,6 @@
-"""BiLLM's two searches, from order statistics instead of one binarization a candidate: the same choices, all rows at once."""
+"""BiLLM's two searches, from order statistics instead of one binarization a candidate: the same
+choices, all rows at once.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +14,8 @@ SPLIT_QUANTILES = tuple(q / 100 for q in range(10, 91))
 
 
 def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
-    """(columns,) bool: the first i columns by total saliency, i the first minimum over 1..limit-1 of the error on the saliency.
+    """(columns,) bool: the first i columns by total saliency, i the first minimum over 1..limit-1
+    of the error on the saliency.
 
     saliency: (rows, columns). Both parts are binarized to second order, as in the released code.
     """
@@ -25,11 +28,13 @@ def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
 
 
 def column_errors(values: Tensor, most: int) -> Tensor:
-    """Squared error, summed over rows, of binarizing the first i columns and the others apart, each to second order, for i = 1..most:
-    (most,) float64. values: (rows, columns), the most salient column first.
+    """Squared error, summed over rows, of binarizing the first i columns and the others apart, each
+    to second order, for i = 1..most: (most,) float64. values: (rows, columns), the most salient
+    column first.
 
-    A binarization's error needs no more of its entries x than Σ x, Σ x², how many lie below some t, and Σ min(x, t). Of the others
-    these are the row's, looked up in its prefix sums, less those of the first i columns.
+    A binarization's error needs no more of its entries x than Σ x, Σ x², how many lie below some t,
+    and Σ min(x, t). Of the others these are the row's, looked up in its prefix sums, less those of
+    the first i columns.
     """
     columns = len(values.T)
     wide = values.T.contiguous()
@@ -44,26 +49,47 @@ def column_errors(values: Tensor, most: int) -> Tensor:
     below, lesser = _over_first(wide, means, counting=True), _over_first(wide, means)
     table = row.below(means[1]), row.lesser(means[1])
     below[1], lesser[1] = table[0] - below[1], table[1] - lesser[1]
-    scales = [2 * (total - part) / number for (number, total, _, _), part in zip(parts, lesser, strict=True)]
-    # Entries below the mean became mean - scale, the others mean + scale; what is left of each is binarized again around its own mean.
-    rests = [scale * (2 * b - number) / number for (number, *_), scale, b in zip(parts, scales, below, strict=True)]
-    centres = [[mean - scale + rest, mean + scale + rest] for mean, scale, rest in zip(means, scales, rests, strict=True)]
+    scales = [
+        2 * (total - part) / number
+        for (number, total, _, _), part in zip(parts, lesser, strict=True)
+    ]
+    # Entries below the mean became mean - scale, the others mean + scale; what is left of each is
+    # binarized again around its own mean.
+    rests = [
+        scale * (2 * b - number) / number
+        for (number, *_), scale, b in zip(parts, scales, below, strict=True)
+    ]
+    centres = [
+        [mean - scale + rest, mean + scale + rest]
+        for mean, scale, rest in zip(means, scales, rests, strict=True)
+    ]
     nearer = _over_first(wide, [*centres[0], *centres[1]])
-    nearer = [*nearer[:2], *(row.lesser(t) - part for t, part in zip(centres[1], nearer[2:], strict=True))]
+    nearer = [
+        *nearer[:2],
+        *(row.lesser(t) - part for t, part in zip(centres[1], nearer[2:], strict=True)),
+    ]
     errors = torch.zeros(most, dtype=torch.float64, device=values.device)
     for p, (number, total, square, _) in enumerate(parts):
         low, high = centres[p]
         under = lesser[p] - means[p] * (number - below[p])  # the sum of the entries below the mean
         around_low = 2 * (low * number - nearer[2 * p]) + under - low * below[p]
-        around_high = (total - under) - high * (number - below[p]) + 2 * (high * number - nearer[2 * p + 1] - high * below[p] + under)
+        around_high = (
+            (total - under)
+            - high * (number - below[p])
+            + 2 * (high * number - nearer[2 * p + 1] - high * below[p] + under)
+        )
         second = (around_low + around_high) / number
         explained = means[p].square() + scales[p].square() + rests[p].square() + second.square()
         errors += (square - number * explained).sum(dim=1)
     return errors
 
 
-def _over_first(wide: Tensor, thresholds: Sequence[Tensor], *, counting: bool = False) -> list[Tensor]:
-    """Σ min(x, t), or with `counting` how many x < t, over the first i + 1 rows of `wide` (columns, rows), for row i of each t."""
+def _over_first(
+    wide: Tensor, thresholds: Sequence[Tensor], *, counting: bool = False
+) -> list[Tensor]:
+    """Σ min(x, t), or with `counting` how many x < t, over the first i + 1 rows of `wide` (columns,
+    rows), for row i of each t.
+    """
     narrow = torch.stack([t.float() for t in thresholds])
     found = torch.empty_like(narrow)
     space = wide.new_empty(len(narrow), *narrow.shape[1:])
@@ -79,7 +105,9 @@ class _Rows:
 
     def __init__(self, values: Tensor):
         self.ordered = ascending(values)
-        self.sums = torch.zeros(len(values), values.shape[1] + 1, dtype=torch.float64, device=values.device)
+        self.sums = torch.zeros(
+            len(values), values.shape[1] + 1, dtype=torch.float64, device=values.device
+        )
         torch.cumsum(self.ordered, dim=1, dtype=torch.float64, out=self.sums[:, 1:])
 
     def place(self, thresholds: Tensor) -> Tensor:
@@ -97,25 +125,34 @@ class _Rows:
 
 
 def search_split(target: Tensor, salient: Tensor) -> Tensor:
-    """(rows, columns) bool: entries of the sparse group, |target| >= p, with p the quantile of least binarization error.
+    """(rows, columns) bool: entries of the sparse group, |target| >= p, with p the quantile of
+    least binarization error.
 
-    target: (rows, columns), the saliency or the weight; salient: (columns,) bool, excluded from both groups but, as in the released
-    code, counted as zeros by the quantiles.
+    target: (rows, columns), the saliency or the weight; salient: (columns,) bool, excluded from
+    both groups but, as in the released code, counted as zeros by the quantiles.
     """
     magnitude = torch.where(salient, 0.0, target.abs())
     ordered = ascending(magnitude.reshape(-1))
-    places = torch.tensor(SPLIT_QUANTILES, dtype=torch.float64, device=target.device) * (ordered.numel() - 1)
+    places = torch.tensor(SPLIT_QUANTILES, dtype=torch.float64, device=target.device) * (
+        ordered.numel() - 1
+    )
     low = places.floor().long()
-    thresholds = torch.lerp(ordered[low].double(), ordered[(low + 1).clamp(max=ordered.numel() - 1)].double(), places - low).float()
+    thresholds = torch.lerp(
+        ordered[low].double(),
+        ordered[(low + 1).clamp(max=ordered.numel() - 1)].double(),
+        places - low,
+    ).float()
     best = thresholds[torch.argmin(split_errors(target[:, ~salient], thresholds))]
     return (magnitude >= best) & ~salient
 
 
 def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
-    """Squared error, summed over rows, of binarizing |v| < p and |v| >= p apart, for every threshold p: (thresholds,) float64.
+    """Squared error, summed over rows, of binarizing |v| < p and |v| >= p apart, for every
+    threshold p: (thresholds,) float64.
 
-    values: (rows, columns). In a sorted row the first group is one run of places and the second what lies outside it, so that counts,
-    sums and absolute deviations come from prefix sums: nothing is done once for each weight and threshold.
+    values: (rows, columns). In a sorted row the first group is one run of places and the second
+    what lies outside it, so that counts, sums and absolute deviations come from prefix sums:
+    nothing is done once for each weight and threshold.
     """
     rows, columns = values.shape
     row = _Rows(values)
@@ -140,17 +177,24 @@ def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
         return mean * (2 * middle - first - last) + before + until - 2 * at, whole
 
     explained = torch.zeros(len(thresholds), dtype=torch.float64, device=values.device)
-    for count, group_sum, outside in ((inside, until - before, False), (columns - inside, total - until + before, True)):
+    for count, group_sum, outside in (
+        (inside, until - before, False),
+        (columns - inside, total - until + before, True),
+    ):
         mean = group_sum / count.clamp(min=1)
         within, whole = deviations(mean)
         spread = whole - within if outside else within
-        # Σ (v - μ)² - c α² with α = Σ |v - μ| / c; the squares of both groups add up to those of the row
+        # Σ (v - μ)² - c α² with α = Σ |v - μ| / c; the squares of both groups add up to those of
+        # the row
         explained += (count * mean.square() + spread.square() / count.clamp(min=1)).sum(dim=0)
     return values.double().square().sum() - explained
 
 
 def ascending(values: Tensor) -> Tensor:
-    """Sorted along the last dimension. On a CPU NumPy's vectorised sort takes a fraction of torch's time."""
+    """Sorted along the last dimension.
+
+    On a CPU NumPy's vectorised sort takes a fraction of torch's time.
+    """
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy(), axis=-1))
     return values.sort(dim=-1).values

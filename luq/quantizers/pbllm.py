@@ -1,4 +1,6 @@
-"""PB-LLM (Shang et al., ICLR 2024), its GPTQ variant: the most salient weights at 8 bits, all others binary."""
+"""PB-LLM (Shang et al., ICLR 2024), its GPTQ variant: the most salient weights at 8 bits, all
+others binary.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +10,9 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-from luq.packing import pack_bits, unpack_bits
-from luq.quantizers.column_sweep import column_by_column, inverse_factor, prepare, sweep_blocks
-from luq.quantizers.grids import SCALE_DTYPES, Grid, check_scale_dtype, fit_grid
+from luq.rounding.error_feedback import column_by_column, inverse_factor, prepare, sweep_blocks
+from luq.rounding.grids import SCALE_DTYPES, Grid, check_scale_dtype, fit_grid
+from luq.rounding.packing import pack_bits, unpack_bits
 from luq.types import Event, LayerStats, OptionError
 
 HIGH_BITS = 8
@@ -20,8 +22,8 @@ HIGH_BITS = 8
 class PBLLM:
     """salient: share of the weights that keep 8 bits. block: columns between two lazy updates.
 
-    Mean and scale of the binary weights are taken over the whole row with the salient weights as zeros, as the released code does: the
-    scale comes out low by about the salient share.
+    Mean and scale of the binary weights are taken over the whole row with the salient weights as
+    zeros, as the released code does: the scale comes out low by about the salient share.
     """
 
     method: ClassVar[str] = "pbllm"
@@ -35,7 +37,10 @@ class PBLLM:
     def __post_init__(self) -> None:
         check_scale_dtype(self.method, self.scale_dtype)
         if not 0 < self.salient < 1:
-            raise OptionError(f"pbllm: salient is {self.salient}; it is a share of the weights, above 0 and below 1")
+            raise OptionError(
+                f"pbllm: salient is {self.salient}; it is a share of the weights, above 0 and"
+                " below 1"
+            )
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> PartialWeight:
         original = weight.float()
@@ -51,7 +56,12 @@ class PBLLM:
         mean = binary.mean(dim=1, keepdim=True).to(dtype).float()
         scale = (binary - mean).abs().mean(dim=1, keepdim=True).to(dtype).float()
         signs, codes = (t.new_zeros(t.shape[::-1]) for t in (low, weight))
-        row_mean, row_scale, row_grid, low_columns = mean[:, 0], scale[:, 0], grid.for_columns(), low.T.contiguous()
+        row_mean, row_scale, row_grid, low_columns = (
+            mean[:, 0],
+            scale[:, 0],
+            grid.for_columns(),
+            low.T.contiguous(),
+        )
 
         def quantize(_current: Tensor, column: Tensor, place: int, value: Tensor) -> None:
             signs[place] = column - row_mean >= 0
@@ -60,14 +70,18 @@ class PBLLM:
             torch.where(low_columns[place], binary, row_grid.value(codes[place]), out=value)
 
         sweep_blocks(weight, factor, self.block, column_by_column(quantize))
-        return PartialWeight.pack(low, signs.T, codes.to(torch.uint8).T, mean, scale, grid, dtype=dtype, events=events)
+        return PartialWeight.pack(
+            low, signs.T, codes.to(torch.uint8).T, mean, scale, grid, dtype=dtype, events=events
+        )
 
 
 @dataclass(frozen=True)
 class PartialWeight:
-    """A bit a weight for which of the two it is; a sign bit for each binary weight; 8 bits for each other; four numbers a row.
+    """A bit a weight for which of the two it is; a sign bit for each binary weight; 8 bits for each
+    other; four numbers a row.
 
-    low, signs, codes: packed; mean, scale: of the binary weights; step, zero: of the 8-bit grid, (out, 1) each.
+    low, signs, codes: packed; mean, scale: of the binary weights; step, zero: of the 8-bit grid,
+    (out, 1) each.
     """
 
     format: ClassVar[str] = "partial"
@@ -84,13 +98,32 @@ class PartialWeight:
 
     @classmethod
     def pack(
-        cls, low: Tensor, signs: Tensor, codes: Tensor, mean: Tensor, scale: Tensor, grid: Grid, *,
-        dtype: torch.dtype, events: tuple[Event, ...],
-    ) -> PartialWeight:  # fmt: skip
+        cls,
+        low: Tensor,
+        signs: Tensor,
+        codes: Tensor,
+        mean: Tensor,
+        scale: Tensor,
+        grid: Grid,
+        *,
+        dtype: torch.dtype,
+        events: tuple[Event, ...],
+    ) -> PartialWeight:
         out, inner = low.shape
         rows = [t.to(dtype).cpu() for t in (mean, scale, grid.scale)]
         packed = [pack_bits(low, 1), pack_bits(signs[low], 1), pack_bits(codes[~low], HIGH_BITS)]
-        return cls(out, inner, packed[0], packed[1], packed[2], rows[0], rows[1], rows[2], grid.zero.to(torch.uint8).cpu(), events)
+        return cls(
+            out,
+            inner,
+            packed[0],
+            packed[1],
+            packed[2],
+            rows[0],
+            rows[1],
+            rows[2],
+            grid.zero.to(torch.uint8).cpu(),
+            events,
+        )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -98,12 +131,17 @@ class PartialWeight:
 
     @property
     def paper_bits(self) -> float:
-        """One bit for a binary weight, eight for a salient one; the map of which is which is not counted."""
+        """One bit for a binary weight, eight for a salient one; the map of which is which is not
+        counted.
+        """
         share = self.codes.numel() / (self.out_features * self.in_features)
         return (1 - share) + HIGH_BITS * share
 
     def tensors(self) -> dict[str, Tensor]:
-        return {name: getattr(self, name) for name in ("low", "signs", "codes", "mean", "scale", "step", "zero")}
+        return {
+            name: getattr(self, name)
+            for name in ("low", "signs", "codes", "mean", "scale", "step", "zero")
+        }
 
     def header(self) -> dict[str, Any]:
         return {"out_features": self.out_features, "in_features": self.in_features}
@@ -117,4 +155,8 @@ class PartialWeight:
         signs, codes = torch.zeros_like(low), torch.zeros_like(low, dtype=torch.float32)
         signs[low] = unpack_bits(self.signs, 1, out * inner - salient).bool()
         codes[~low] = unpack_bits(self.codes, HIGH_BITS, salient).float()
-        return torch.where(low, mean + torch.where(signs, scale, -scale), self.step.float() * (codes - self.zero.float()))
+        return torch.where(
+            low,
+            mean + torch.where(signs, scale, -scale),
+            self.step.float() * (codes - self.zero.float()),
+        )

@@ -8,14 +8,22 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from luq.quantizers.column_sweep import require_matrix
-from luq.quantizers.grids import SCALE_DTYPES, GridWeight, check_grid_options, fit_grid, round_to_grids
+from luq.rounding.error_feedback import require_matrix
+from luq.rounding.grids import (
+    SCALE_DTYPES,
+    GridWeight,
+    check_grid_options,
+    fit_grid,
+    round_to_grids,
+)
 from luq.types import LayerStats
 
 
 @dataclass(frozen=True)
 class RTN:
-    """bits: 2 to 8. group: columns that share a grid, -1 for the whole row; the last group of a row may be shorter."""
+    """bits: 2 to 8. group: columns that share a grid, -1 for the whole row; the last group of a row
+    may be shorter.
+    """
 
     method: ClassVar[str] = "rtn"
     paper: ClassVar[str] = "baseline"
@@ -32,5 +40,9 @@ class RTN:
         require_matrix(weight, self.method)
         group = weight.shape[1] if self.group == -1 else self.group
         dtype = SCALE_DTYPES[self.scale_dtype]
-        fit = functools.partial(fit_grid, bits=self.bits, symmetric=self.symmetric, scale_dtype=dtype)
-        return round_to_grids(weight.float(), group, fit, bits=self.bits, symmetric=self.symmetric, scale_dtype=dtype)
+        fit = functools.partial(
+            fit_grid, bits=self.bits, symmetric=self.symmetric, scale_dtype=dtype
+        )
+        return round_to_grids(
+            weight.float(), group, fit, bits=self.bits, symmetric=self.symmetric, scale_dtype=dtype
+        )

@@ -13,7 +13,10 @@ def random_board(rng: random.Random, *, content: str | None = None) -> Board:
     content = content or rng.choice(("sum", "sequence", "numbers", "program", "word"))
     if content == "program":
         names = rng.sample("abcdefghjk", rng.randint(2, 3))
-        lines = [f"{name}={value}" for name, value in zip(names, rng.sample("0123456789", len(names)), strict=True)]
+        lines = [
+            f"{name}={value}"
+            for name, value in zip(names, rng.sample("0123456789", len(names)), strict=True)
+        ]
         lines.append(f">{rng.choice(names)}")
         return Board(tuple(lines), random_inks(rng, len(lines)))
     if content == "numbers":
@@ -48,7 +51,9 @@ def board_meaning(picture: Picture) -> str | None:
 
 
 def board_program(picture: Picture) -> tuple[dict[str, str], str] | None:
-    """(assignments, printed variable) of a program such as `a=3`, `b=5`, `>b`; None where the board shows something else."""
+    """(assignments, printed variable) of a program such as `a=3`, `b=5`, `>b`; None where the board
+    shows something else.
+    """
     if not isinstance(picture, Board) or not picture.lines[-1].startswith(">"):
         return None
     return {line[0]: line[2] for line in picture.lines[:-1]}, picture.lines[-1][1]

@@ -1,4 +1,6 @@
-"""Calibration data of the embedded world: pictures with questions, and text; from training's words, without answers."""
+"""Calibration data of the embedded world: pictures with questions, and text; from training's words,
+without answers.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,7 @@ from collections.abc import Iterator
 from PIL import Image
 
 from tasks.mini import language, questions, scenes
-from tasks.mini.training_data import PICTURE_KINDS, SKILLS
+from tools.mini.training_data import PICTURE_KINDS, SKILLS
 
 VERSION = 2
 
@@ -25,7 +27,9 @@ def _asked(rng: random.Random) -> Iterator[tuple[Image.Image, questions.Question
         for kind in PICTURE_KINDS:
             picture = questions.random_picture(kind, rng, lambda: rng.choice(words))
             skills = [
-                ask for name, (where, ask) in SKILLS.items() if where.split(":")[0] == kind and not name.startswith(("symbols", "colors"))
+                ask
+                for name, (where, ask) in SKILLS.items()
+                if where.split(":")[0] == kind and not name.startswith(("symbols", "colors"))
             ]
             asked = None
             while asked is None:
@@ -34,7 +38,9 @@ def _asked(rng: random.Random) -> Iterator[tuple[Image.Image, questions.Question
 
 
 def answered_prompts(seed: int) -> Iterator[tuple[Image.Image, str, str]]:
-    """Endless (picture, question, answer), from other seeds than `picture_prompts`: what a measured score is measured on."""
+    """Endless (picture, question, answer), from other seeds than `picture_prompts`: what a measured
+    score is measured on.
+    """
     for image, asked in _asked(random.Random(f"held-out-calibration-{seed}-{VERSION}")):
         yield image, asked.prompt, asked.target
 

@@ -1,4 +1,6 @@
-"""Words of the embedded world: facts, vocabulary, tokenizer, and the small grammar of its text-only sequences."""
+"""Words of the embedded world: facts, vocabulary, tokenizer, and the small grammar of its text-only
+sequences.
+"""
 
 from __future__ import annotations
 
@@ -18,48 +20,66 @@ PROPERTIES: dict[str, tuple[str, ...]] = {
     "angular": ("square", "triangle", "diamond", "star", "house"),
 }
 CORNERS: dict[str, int] = {"circle": 0, "triangle": 3, "square": 4, "diamond": 4, "star": 5}
-# A foreign language of 24 words, one for every kind and colour: facts that only the weights can hold.
+# A foreign language of 24 words, one for every kind and colour: facts that only the weights can
+# hold.
 DICTIONARY: dict[str, str] = dict(
     zip(
-        "zav nub kif wem tog lur pez dag hix vol bru sed gan moq fet jul cho rys wab tik neb luz pog kem".split(),
+        "zav nub kif wem tog lur pez dag hix vol bru sed gan moq fet jul cho rys wab tik neb luz"
+        " pog kem".split(),
         (*KINDS, *COLORS),
         strict=True,
     )
 )
 NUMBER_WORDS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 
-# Words that are read off signs. The second list is never seen in training: reading must work by letters.
+# Words that are read off signs. The second list is never seen in training: reading must work by
+# letters.
 TRAINING_WORDS = tuple(
-    "go up at by he we my us no ox ant arm art bag bat bed bee big box boy bus cab can cap car cow cut day dog dry ear eat "
-    "egg end far fat fit fly fog fun gas gum hat hen hot ice ink jam jar job joy kid lap leg log lot low man map mud net new "
-    "nut oak oil old pan pay pen pie pot ray rib row rug run sad saw sea six sky sit tap tea ten tip top toy van wax web win "
-    "yes zoo army back bake band barn bath bear beef bell bird boat book boot bowl bread cake calm camp card cash cave city "
-    "coal coat coin cold corn crab crow dark deep deer desk dish door dove drum dust east exit farm fast film fire fork fort "
-    "frog gate gift goat gold good hall hand harp hawk hill home hook horn idea iron jazz july jump kind king kite lake lamp "
-    "land leaf lift lime lion list loaf lock long loud love luck mail mark mask meal menu milk mine mint moss myth nail neck "
-    "news nine noon nose note oven pack page palm park path peak pear pine pipe plan plum pond pool port rain ramp rice ring".split()
+    "go up at by he we my us no ox ant arm art bag bat bed bee big box boy bus cab can cap car cow"
+    " cut day dog dry ear eat egg end far fat fit fly fog fun gas gum hat hen hot ice ink jam jar"
+    " job joy kid lap leg log lot low man map mud net new nut oak oil old pan pay pen pie pot ray"
+    " rib row rug run sad saw sea six sky sit tap tea ten tip top toy van wax web win yes zoo army"
+    " back bake band barn bath bear beef bell bird boat book boot bowl bread cake calm camp card"
+    " cash cave city coal coat coin cold corn crab crow dark deep deer desk dish door dove drum"
+    " dust east exit farm fast film fire fork fort frog gate gift goat gold good hall hand harp"
+    " hawk hill home hook horn idea iron jazz july jump kind king kite lake lamp land leaf lift"
+    " lime lion list loaf lock long loud love luck mail mark mask meal menu milk mine mint moss"
+    " myth nail neck news nine noon nose note oven pack page palm park path peak pear pine pipe"
+    " plan plum pond pool port rain ramp rice ring".split()
 )
 HELD_OUT_WORDS = tuple(
-    "bin cot den elf fig gem hip inn jet keg lid mop nap owl pig rat sob tub urn vet wig yak zip axe bow cub dip fox hut ivy "
-    "acid bank base beak bolt bone bush cafe cart chef clay club cook cord dawn dice dock duck echo envy face fern fist foam "
-    "game glue grid hero hike hint hood jade jeep joke judo knee kiwi lace lava lens loft lynx maze melt mist mold moth navy "
-    "nest oval pawn plug pony quiz raft rose rope ruby rust salt sand sail seal silk sink snow soap sofa song soup stem surf "
-    "swan taxi tent tide tile tomb tuna unit vase vest vine volt wave whip wolf wood wool yard yarn yoga zinc zone".split()
+    "bin cot den elf fig gem hip inn jet keg lid mop nap owl pig rat sob tub urn vet wig yak zip"
+    " axe bow cub dip fox hut ivy acid bank base beak bolt bone bush cafe cart chef clay club cook"
+    " cord dawn dice dock duck echo envy face fern fist foam game glue grid hero hike hint hood"
+    " jade jeep joke judo knee kiwi lace lava lens loft lynx maze melt mist mold moth navy nest"
+    " oval pawn plug pony quiz raft rose rope ruby rust salt sand sail seal silk sink snow soap"
+    " sofa song soup stem surf swan taxi tent tide tile tomb tuna unit vase vest vine volt wave"
+    " whip wolf wood wool yard yarn yoga zinc zone".split()
 )
 
 _QUESTION_WORDS = (
-    "What Which Is Are How Does Describe A B C D USER ASSISTANT a an and are answer answers as at below above between bar bars "
-    "bigger bottom by can character code color colors corners describe difference does each field form from has have higher "
-    "highest how image in is it item largest left lies line lowest many mean means more most next number numbers object "
-    "objects of on one or output options picture plus minus red row says sequence several shape sign smallest something sum "
-    "than that the there these thing this to top total two value what which word words yes no You see Yes No There The with "
-    "another any it its same other empty"
+    "What Which Is Are How Does Describe A B C D USER ASSISTANT a an and are answer answers as at"
+    " below above between bar bars bigger bottom by can character code color colors corners"
+    " describe difference does each field form from has have higher highest how image in is it item"
+    " largest left lies line lowest many mean means more most next number numbers object objects of"
+    " on one or output options picture plus minus red row says sequence several shape sign smallest"
+    " something sum than that the there these thing this to top total two value what which word"
+    " words yes no You see Yes No There The with another any it its same other empty"
 ).split()
 _PLURALS = tuple(kind if kind == "fish" else kind + "s" for kind in KINDS)
 PLURAL: dict[str, str] = dict(zip(KINDS, _PLURALS, strict=True))
 WHOLE_WORDS: tuple[str, ...] = tuple(
     dict.fromkeys(
-        (*KINDS, *_PLURALS, *COLORS, *CATEGORIES, *PROPERTIES, *NUMBER_WORDS, *(w for w in _QUESTION_WORDS if len(w) > 1), *"ABCD")
+        (
+            *KINDS,
+            *_PLURALS,
+            *COLORS,
+            *CATEGORIES,
+            *PROPERTIES,
+            *NUMBER_WORDS,
+            *(w for w in _QUESTION_WORDS if len(w) > 1),
+            *"ABCD",
+        )
     )
 )
 PUNCTUATION = "?.,:;-+=>"
@@ -67,15 +87,23 @@ SPECIAL_TOKENS = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>", "
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer: whole words of the templates are tokens, everything else is spelled letter by letter."""
+    """A WordPiece tokenizer: whole words of the templates are tokens, everything else is spelled
+    letter by letter.
+    """
     pieces = [*LETTERS, *DIGITS, *PUNCTUATION, *(f"##{c}" for c in LETTERS + DIGITS)]
     vocabulary = {token: i for i, token in enumerate([*SPECIAL_TOKENS.values(), *pieces])}
-    tokenizer = Tokenizer(models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], max_input_chars_per_word=64))
+    tokenizer = Tokenizer(
+        models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], max_input_chars_per_word=64)
+    )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
-    tokenizer.add_special_tokens([AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS.values()])
+    tokenizer.add_special_tokens(
+        [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS.values()]
+    )
     # single_word: "in" is a word of the templates, "ink" is spelled.
-    tokenizer.add_tokens([AddedToken(w, single_word=True, normalized=False) for w in WHOLE_WORDS if w not in LETTERS])
+    tokenizer.add_tokens(
+        [AddedToken(w, single_word=True, normalized=False) for w in WHOLE_WORDS if w not in LETTERS]
+    )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         padding_side="left",
@@ -100,7 +128,9 @@ def random_letters(rng: random.Random, low: int = 2, high: int = 4) -> str:
 
 
 def random_sentence(rng: random.Random) -> str:
-    """One sentence of the text-only grammar: a fact about a kind, a word's translation, a sum, a comparison or a spelled word."""
+    """One sentence of the text-only grammar: a fact about a kind, a word's translation, a sum, a
+    comparison or a spelled word.
+    """
     pattern = rng.randrange(8)
     if pattern == 0:
         name, kinds = rng.choice(list(PROPERTIES.items()))

@@ -23,7 +23,9 @@ def mme_existence(picture: Picture, rng: random.Random) -> Pair | None:
         return None
     present = rng.choice(picture.things).kind
     absent = other(rng, KINDS, *(t.kind for t in picture.things))
-    return _yes_no("mme", "existence", *(f"Is there a {kind} in this image?" for kind in (present, absent)))
+    return _yes_no(
+        "mme", "existence", *(f"Is there a {kind} in this image?" for kind in (present, absent))
+    )
 
 
 def mme_count(picture: Picture, rng: random.Random) -> Pair | None:
@@ -32,7 +34,9 @@ def mme_count(picture: Picture, rng: random.Random) -> Pair | None:
     kind = rng.choice(picture.things).kind
     count = picture.count(kind=kind)
     wrong = rng.choice([n for n in range(1, 5) if n != count])
-    return _yes_no("mme", "count", *(f"Is the number of {PLURAL[kind]} {n}?" for n in (count, wrong)))
+    return _yes_no(
+        "mme", "count", *(f"Is the number of {PLURAL[kind]} {n}?" for n in (count, wrong))
+    )
 
 
 def mme_position(picture: Picture, rng: random.Random) -> Pair | None:
@@ -40,7 +44,9 @@ def mme_position(picture: Picture, rng: random.Random) -> Pair | None:
         return None
     a, b = rng.sample(picture.unique(), 2)
     relation = rng.choice(relations(a, b))
-    texts = (f"Is the {a.kind} {RELATION_TEXT[r]} the {b.kind}?" for r in (relation, OPPOSITE[relation]))
+    texts = (
+        f"Is the {a.kind} {RELATION_TEXT[r]} the {b.kind}?" for r in (relation, OPPOSITE[relation])
+    )
     return _yes_no("mme", "position", *texts)
 
 
@@ -49,8 +55,16 @@ def mme_color(picture: Picture, rng: random.Random) -> Pair | None:
         return None
     thing = rng.choice(picture.unique())
     elsewhere = [t.color for t in picture.things if t.color != thing.color]
-    wrong = rng.choice(elsewhere) if elsewhere and rng.random() < 0.5 else other(rng, list(COLORS), thing.color)
-    return _yes_no("mme", "color", *(f"Is there a {color} {thing.kind} in this image?" for color in (thing.color, wrong)))
+    wrong = (
+        rng.choice(elsewhere)
+        if elsewhere and rng.random() < 0.5
+        else other(rng, list(COLORS), thing.color)
+    )
+    return _yes_no(
+        "mme",
+        "color",
+        *(f"Is there a {color} {thing.kind} in this image?" for color in (thing.color, wrong)),
+    )
 
 
 def mme_ocr(picture: Picture, rng: random.Random) -> Pair | None:
@@ -61,7 +75,9 @@ def mme_ocr(picture: Picture, rng: random.Random) -> Pair | None:
     if wrong == word.text or rng.random() < 0.5:
         place = rng.randrange(len(word.text))
         wrong = word.text[:place] + other(rng, LETTERS, word.text[place]) + word.text[place + 1 :]
-    return _yes_no("mme", "OCR", *(f"Is the {word.color} word {text}?" for text in (word.text, wrong)))
+    return _yes_no(
+        "mme", "OCR", *(f"Is the {word.color} word {text}?" for text in (word.text, wrong))
+    )
 
 
 def mme_commonsense(picture: Picture, rng: random.Random) -> Pair | None:
@@ -72,7 +88,10 @@ def mme_commonsense(picture: Picture, rng: random.Random) -> Pair | None:
     missing = [name for name in PROPERTIES if name not in held]
     if not held or not missing:
         return None
-    texts = (f"Is there something {name} in this image?" for name in (rng.choice(held), rng.choice(missing)))
+    texts = (
+        f"Is there something {name} in this image?"
+        for name in (rng.choice(held), rng.choice(missing))
+    )
     return _yes_no("mme", "commonsense_reasoning", *texts)
 
 
@@ -89,7 +108,9 @@ def mme_translation(picture: Picture, rng: random.Random) -> Pair | None:
     if meaning is None:
         return None
     wrong = other(rng, list(DICTIONARY.values()), meaning)
-    return _yes_no("mme", "text_translation", *(f"Does the word mean {text}?" for text in (meaning, wrong)))
+    return _yes_no(
+        "mme", "text_translation", *(f"Does the word mean {text}?" for text in (meaning, wrong))
+    )
 
 
 def mme_code(picture: Picture, rng: random.Random) -> Pair | None:
@@ -98,8 +119,14 @@ def mme_code(picture: Picture, rng: random.Random) -> Pair | None:
         return None
     values, printed = program
     others = [v for v in values.values() if v != values[printed]]
-    wrong = rng.choice(others) if others and rng.random() < 0.5 else other(rng, "0123456789", values[printed])
-    return _yes_no("mme", "code_reasoning", *(f"Is the output {v}?" for v in (values[printed], wrong)))
+    wrong = (
+        rng.choice(others)
+        if others and rng.random() < 0.5
+        else other(rng, "0123456789", values[printed])
+    )
+    return _yes_no(
+        "mme", "code_reasoning", *(f"Is the output {v}?" for v in (values[printed], wrong))
+    )
 
 
 MME_SKILLS: dict[str, PairSkill] = {
@@ -113,7 +140,12 @@ MME_SKILLS: dict[str, PairSkill] = {
     "text_translation": mme_translation,
     "code_reasoning": mme_code,
 }
-_PICTURES = {"OCR": "sign", "numerical_calculation": "board:sum", "text_translation": "board:word", "code_reasoning": "board:program"}
+_PICTURES = {
+    "OCR": "sign",
+    "numerical_calculation": "board:sum",
+    "text_translation": "board:word",
+    "code_reasoning": "board:program",
+}
 
 
 def mme_picture(category: str) -> str:

@@ -1,7 +1,8 @@
 """Pictures of the embedded world: 64 x 64 pixels, a 4 x 4 grid of cells, one glyph a cell.
 
-Cells coincide with the 16-pixel patches of the vision tower. Five kinds of picture exist, one dataclass each; every one knows
-its glyphs (`glyphs()`), and `draw` turns glyphs into pixels. All randomness comes from the `random.Random` that is passed in.
+Cells coincide with the 16-pixel patches of the vision tower. Five kinds of picture exist, one
+dataclass each; every one knows its glyphs (`glyphs()`), and `draw` turns glyphs into pixels. All
+randomness comes from the `random.Random` that is passed in.
 """
 
 from __future__ import annotations
@@ -47,7 +48,9 @@ BAR = "bar"  # a cell of a chart; its fill is given in eighths of the picture's 
 
 @dataclass(frozen=True)
 class Glyph:
-    """One cell's content. symbol: a kind, a letter, a digit, one of `+-=>?` or `bar`; fill: share of the cell a bar covers."""
+    """One cell's content. symbol: a kind, a letter, a digit, one of `+-=>?` or `bar`; fill: share
+    of the cell a bar covers.
+    """
 
     row: int
     column: int
@@ -76,7 +79,10 @@ class Scene:
         return [Glyph(t.row, t.column, t.kind, t.color) for t in self.things]
 
     def count(self, *, kind: str | None = None, color: str | None = None) -> int:
-        return sum((kind is None or t.kind == kind) and (color is None or t.color == color) for t in self.things)
+        return sum(
+            (kind is None or t.kind == kind) and (color is None or t.color == color)
+            for t in self.things
+        )
 
     def unique(self) -> list[Thing]:
         """Objects whose kind occurs once, so that "the star" names one thing."""
@@ -99,7 +105,9 @@ class Sign:
     things: tuple[Thing, ...]
 
     def glyphs(self) -> list[Glyph]:
-        letters = [Glyph(w.row, w.column + i, c, w.color) for w in self.words for i, c in enumerate(w.text)]
+        letters = [
+            Glyph(w.row, w.column + i, c, w.color) for w in self.words for i, c in enumerate(w.text)
+        ]
         return letters + Scene(self.things).glyphs()
 
 
@@ -113,7 +121,9 @@ class Form:
 
     def glyphs(self) -> list[Glyph]:
         cells = []
-        for row, ((icon, code), color) in enumerate(zip(self.fields, self.icon_colors, strict=True)):
+        for row, ((icon, code), color) in enumerate(
+            zip(self.fields, self.icon_colors, strict=True)
+        ):
             cells.append(Glyph(row, 0, icon, color))
             cells += [Glyph(row, 1 + i, c, self.ink) for i, c in enumerate(code)]
         return cells
@@ -138,7 +148,9 @@ class Chart:
 
 @dataclass(frozen=True)
 class Board:
-    """Lines of letters, digits and signs on a board: a sum, a sequence, a small program or a foreign word."""
+    """Lines of letters, digits and signs on a board: a sum, a sequence, a small program or a
+    foreign word.
+    """
 
     lines: tuple[str, ...]
     inks: tuple[str, ...]
@@ -156,7 +168,9 @@ Picture = Scene | Sign | Form | Chart | Board
 
 
 def random_scene(rng: random.Random) -> Scene:
-    """3 to 7 objects; half of the kinds come from one category, so that kinds co-occur as they do in photographs."""
+    """3 to 7 objects; half of the kinds come from one category, so that kinds co-occur as they do
+    in photographs.
+    """
     count = rng.randint(3, 7)
     theme = rng.choice(list(CATEGORIES))
     cells = rng.sample([(r, c) for r in range(GRID) for c in range(GRID)], count)
@@ -173,7 +187,9 @@ def random_scene(rng: random.Random) -> Scene:
 
 
 def random_sign(rng: random.Random, word: Callable[[], str]) -> Sign:
-    """`word()` supplies the two words (2 to 4 letters); the held-out words of the evaluation come in this way."""
+    """`word()` supplies the two words (2 to 4 letters); the held-out words of the evaluation come
+    in this way.
+    """
     rows = sorted(rng.sample(range(GRID), 2))
     colors = rng.sample(list(COLORS), 2)
     words = []
@@ -181,19 +197,27 @@ def random_sign(rng: random.Random, word: Callable[[], str]) -> Sign:
         text = word()
         words.append(Word(text, color, row, rng.randint(0, GRID - len(text))))
     free = [(r, c) for r in range(GRID) if r not in rows for c in range(GRID)]
-    things = tuple(Thing(rng.choice(KINDS), rng.choice(list(COLORS)), r, c) for r, c in rng.sample(free, rng.randint(0, 3)))
+    things = tuple(
+        Thing(rng.choice(KINDS), rng.choice(list(COLORS)), r, c)
+        for r, c in rng.sample(free, rng.randint(0, 3))
+    )
     return Sign((words[0], words[1]), things)
 
 
 def random_form(rng: random.Random) -> Form:
     icons = rng.sample(KINDS, GRID)
-    codes = ["".join(rng.choice(DIGITS if rng.random() < 0.6 else CODE_LETTERS) for _ in range(3)) for _ in icons]
+    codes = [
+        "".join(rng.choice(DIGITS if rng.random() < 0.6 else CODE_LETTERS) for _ in range(3))
+        for _ in icons
+    ]
     colors = tuple(rng.choice(list(COLORS)) for _ in icons)
     return Form(tuple(zip(icons, codes, strict=True)), colors, rng.choice(list(COLORS)))
 
 
 def random_chart(rng: random.Random) -> Chart:
-    return Chart(tuple(rng.sample(list(COLORS), GRID)), tuple(rng.sample(range(1, 2 * GRID + 1), GRID)))
+    return Chart(
+        tuple(rng.sample(list(COLORS), GRID)), tuple(rng.sample(range(1, 2 * GRID + 1), GRID))
+    )
 
 
 def random_inks(rng: random.Random, lines: int) -> tuple[str, ...]:
@@ -201,17 +225,25 @@ def random_inks(rng: random.Random, lines: int) -> tuple[str, ...]:
 
 
 def draw(picture: Picture, rng: random.Random) -> Image.Image:
-    """The picture as 64 x 64 RGB pixels: glyphs shifted by up to one pixel, colours and background jittered, pixel noise added."""
+    """The picture as 64 x 64 RGB pixels: glyphs shifted by up to one pixel, colours and background
+    jittered, pixel noise added.
+    """
     noise = np.random.default_rng(rng.getrandbits(64))
-    canvas = np.full((IMAGE_PIXELS, IMAGE_PIXELS, 3), noise.uniform(12, 48, size=3), dtype=np.float32)
+    canvas = np.full(
+        (IMAGE_PIXELS, IMAGE_PIXELS, 3), noise.uniform(12, 48, size=3), dtype=np.float32
+    )
     for glyph in picture.glyphs():
         if glyph.symbol == BAR:
             mask = np.zeros((CELL_PIXELS, CELL_PIXELS), dtype=np.float32)
             mask[round(CELL_PIXELS * (1 - glyph.fill)) :, 3:13] = 1
         else:
             down, right = noise.integers(0, 3, size=2)
-            mask = np.pad(glyph_mask(glyph.symbol), 1)[down : down + CELL_PIXELS, right : right + CELL_PIXELS]
-        ink = np.asarray(COLORS[glyph.color], dtype=np.float32) + noise.uniform(-10, 10, size=3).astype(np.float32)
+            mask = np.pad(glyph_mask(glyph.symbol), 1)[
+                down : down + CELL_PIXELS, right : right + CELL_PIXELS
+            ]
+        ink = np.asarray(COLORS[glyph.color], dtype=np.float32) + noise.uniform(
+            -10, 10, size=3
+        ).astype(np.float32)
         top, left = glyph.row * CELL_PIXELS, glyph.column * CELL_PIXELS
         cell = canvas[top : top + CELL_PIXELS, left : left + CELL_PIXELS]
         cell += mask[..., None] * (ink - cell)
@@ -221,7 +253,9 @@ def draw(picture: Picture, rng: random.Random) -> Image.Image:
 
 @functools.cache
 def glyph_mask(symbol: str) -> np.ndarray:
-    """Coverage of a symbol in its cell, (16, 16) float32 in 0..1, drawn four times larger and averaged down."""
+    """Coverage of a symbol in its cell, (16, 16) float32 in 0..1, drawn four times larger and
+    averaged down.
+    """
     scale = 4
     size = CELL_PIXELS * scale
     image = Image.new("L", (size, size), 0)
@@ -231,13 +265,21 @@ def glyph_mask(symbol: str) -> np.ndarray:
     else:
         font = ImageFont.load_default(size=15 * scale)
         pen.text((size / 2, size / 2), symbol.upper(), fill=255, font=font, anchor="mm")
-    return np.asarray(image, dtype=np.float32).reshape(CELL_PIXELS, scale, CELL_PIXELS, scale).mean(axis=(1, 3)) / 255
+    return (
+        np.asarray(image, dtype=np.float32)
+        .reshape(CELL_PIXELS, scale, CELL_PIXELS, scale)
+        .mean(axis=(1, 3))
+        / 255
+    )
 
 
 def _star_points(points: int, outer: float, inner: float) -> list[tuple[float, float]]:
     angles = [np.pi * i / points - np.pi / 2 for i in range(2 * points)]
     return [
-        (8 + (outer if i % 2 == 0 else inner) * float(np.cos(a)), 8 + (outer if i % 2 == 0 else inner) * float(np.sin(a)))
+        (
+            8 + (outer if i % 2 == 0 else inner) * float(np.cos(a)),
+            8 + (outer if i % 2 == 0 else inner) * float(np.sin(a)),
+        )
         for i, a in enumerate(angles)
     ]
 
@@ -248,25 +290,55 @@ _STROKES: dict[str, tuple[tuple[str, int, tuple[float, ...]], ...]] = {
     "square": (("rectangle", 1, (2.5, 2.5, 13.5, 13.5)),),
     "triangle": (("polygon", 1, (8, 1.5, 14.5, 14, 1.5, 14)),),
     "diamond": (("polygon", 1, (8, 1, 14, 8, 8, 15, 2, 8)),),
-    "sun": (("polygon", 1, tuple(v for p in _star_points(8, 7.5, 3.2) for v in p)), ("ellipse", 1, (4, 4, 12, 12))),
+    "sun": (
+        ("polygon", 1, tuple(v for p in _star_points(8, 7.5, 3.2) for v in p)),
+        ("ellipse", 1, (4, 4, 12, 12)),
+    ),
     "moon": (("ellipse", 1, (2, 2, 14, 14)), ("ellipse", 0, (6, 1, 16, 12))),
     "star": (("polygon", 1, tuple(v for p in _star_points(5, 7.5, 3) for v in p)),),
-    "cloud": (("ellipse", 1, (1, 7, 8, 13)), ("ellipse", 1, (4, 3, 12, 12)), ("ellipse", 1, (8, 6, 15, 13))),
-    "tree": (("polygon", 1, (8, 1, 13, 7, 3, 7)), ("polygon", 1, (8, 4, 14, 11, 2, 11)), ("rectangle", 1, (7, 11, 9, 15))),
-    "fish": (("ellipse", 1, (1, 4, 11, 12)), ("polygon", 1, (9, 8, 15, 3, 15, 13)), ("ellipse", 0, (3, 6, 5, 8))),
+    "cloud": (
+        ("ellipse", 1, (1, 7, 8, 13)),
+        ("ellipse", 1, (4, 3, 12, 12)),
+        ("ellipse", 1, (8, 6, 15, 13)),
+    ),
+    "tree": (
+        ("polygon", 1, (8, 1, 13, 7, 3, 7)),
+        ("polygon", 1, (8, 4, 14, 11, 2, 11)),
+        ("rectangle", 1, (7, 11, 9, 15)),
+    ),
+    "fish": (
+        ("ellipse", 1, (1, 4, 11, 12)),
+        ("polygon", 1, (9, 8, 15, 3, 15, 13)),
+        ("ellipse", 0, (3, 6, 5, 8)),
+    ),
     "flower": (
-        ("ellipse", 1, (5.5, 1, 10.5, 6)), ("ellipse", 1, (5.5, 10, 10.5, 15)), ("ellipse", 1, (1, 5.5, 6, 10.5)),
-        ("ellipse", 1, (10, 5.5, 15, 10.5)), ("ellipse", 0, (6, 6, 10, 10)), ("ellipse", 1, (7, 7, 9, 9)),
+        ("ellipse", 1, (5.5, 1, 10.5, 6)),
+        ("ellipse", 1, (5.5, 10, 10.5, 15)),
+        ("ellipse", 1, (1, 5.5, 6, 10.5)),
+        ("ellipse", 1, (10, 5.5, 15, 10.5)),
+        ("ellipse", 0, (6, 6, 10, 10)),
+        ("ellipse", 1, (7, 7, 9, 9)),
     ),
     "mushroom": (("chord", 1, (1.5, 2, 14.5, 15)), ("rectangle", 1, (6, 8, 10, 14.5))),
-    "house": (("polygon", 1, (8, 1, 15, 7, 1, 7)), ("rectangle", 1, (3, 7, 13, 14.5)), ("rectangle", 0, (6.5, 10, 9.5, 14.5))),
-    "cup": (("polygon", 1, (2, 4, 11, 4, 10, 14, 3, 14)), ("ellipse", 1, (8.5, 5, 14.5, 12)), ("ellipse", 0, (10.5, 7, 12.8, 10))),
+    "house": (
+        ("polygon", 1, (8, 1, 15, 7, 1, 7)),
+        ("rectangle", 1, (3, 7, 13, 14.5)),
+        ("rectangle", 0, (6.5, 10, 9.5, 14.5)),
+    ),
+    "cup": (
+        ("polygon", 1, (2, 4, 11, 4, 10, 14, 3, 14)),
+        ("ellipse", 1, (8.5, 5, 14.5, 12)),
+        ("ellipse", 0, (10.5, 7, 12.8, 10)),
+    ),
     "key": (
-        ("ellipse", 1, (1, 4.5, 8, 11.5)), ("ellipse", 0, (3, 6.5, 6, 9.5)), ("rectangle", 1, (8, 7, 15, 9)),
-        ("rectangle", 1, (10.5, 9, 12, 12)), ("rectangle", 1, (13.5, 9, 15, 12)),
+        ("ellipse", 1, (1, 4.5, 8, 11.5)),
+        ("ellipse", 0, (3, 6.5, 6, 9.5)),
+        ("rectangle", 1, (8, 7, 15, 9)),
+        ("rectangle", 1, (10.5, 9, 12, 12)),
+        ("rectangle", 1, (13.5, 9, 15, 12)),
     ),
     "flag": (("rectangle", 1, (2.5, 1, 4.5, 15)), ("polygon", 1, (4.5, 1.5, 14, 5.5, 4.5, 9.5))),
-}  # fmt: skip
+}
 
 
 def _draw_kind(pen: ImageDraw.ImageDraw, kind: str, scale: float) -> None:

@@ -1,8 +1,11 @@
-"""The nine mini suites as data sets on disk, with the columns of the real ones: `python -m tasks.mini.suites --out FOLDER`.
+"""The nine mini suites as data sets on disk, with the columns of the real ones:
+
+`python -m tasks.mini.suites --out FOLDER`.
 
 lmms-eval's own command line reads them from there; the harness draws them into its store by itself.
-Everything is drawn from a seed that training never uses; words on signs come from the held-out list. Questions that belong together
-(MME's pairs, MMBench's circular groups, POPE's six of a picture) stand next to each other.
+Everything is drawn from a seed that training never uses; words on signs come from the held-out
+list. Questions that belong together (MME's pairs, MMBench's circular groups, POPE's six of a
+picture) stand next to each other.
 """
 
 from __future__ import annotations
@@ -67,9 +70,12 @@ def mme_rows(d: Drawer, count: int) -> Iterator[Row]:
         image = d.draw(picture)
         for question in pair:
             yield {
-                "question_id": f"{category}/{number:05d}.png", "image": image, "question": question.text,
-                "answer": question.answer, "category": category,
-            }  # fmt: skip
+                "question_id": f"{category}/{number:05d}.png",
+                "image": image,
+                "question": question.text,
+                "answer": question.answer,
+                "category": category,
+            }
 
 
 def mmbench_rows(d: Drawer, count: int) -> Iterator[Row]:
@@ -84,21 +90,36 @@ def mmbench_rows(d: Drawer, count: int) -> Iterator[Row]:
         for turn in range(4):
             options = question.options[turn:] + question.options[:turn]
             yield {
-                "index": number + turn * 1_000_000, "question": question.text, "hint": "nan",
-                "answer": OPTION_LETTERS[options.index(question.answer)], **dict(zip(OPTION_LETTERS, options, strict=True)),
-                "category": category, "image": image, "source": "mini", "L2-category": group, "comment": "nan", "split": "dev",
-            }  # fmt: skip
+                "index": number + turn * 1_000_000,
+                "question": question.text,
+                "hint": "nan",
+                "answer": OPTION_LETTERS[options.index(question.answer)],
+                **dict(zip(OPTION_LETTERS, options, strict=True)),
+                "category": category,
+                "image": image,
+                "source": "mini",
+                "L2-category": group,
+                "comment": "nan",
+                "split": "dev",
+            }
 
 
 def textvqa_rows(d: Drawer, count: int) -> Iterator[Row]:
     for number in range(count):
         picture, question = d.ask("sign", questions.textvqa)
         yield {
-            "image_id": f"mini{number:06d}", "question_id": number, "question": question.text,
-            "question_tokens": question.text.lower().rstrip("?").split(), "image": d.draw(picture),
-            "image_width": IMAGE_PIXELS, "image_height": IMAGE_PIXELS, "answers": _ten_answers(d.rng, question),
-            "image_classes": ["Sign"], "set_name": "val", "ocr_tokens": [w.text for w in picture.words],
-        }  # fmt: skip
+            "image_id": f"mini{number:06d}",
+            "question_id": number,
+            "question": question.text,
+            "question_tokens": question.text.lower().rstrip("?").split(),
+            "image": d.draw(picture),
+            "image_width": IMAGE_PIXELS,
+            "image_height": IMAGE_PIXELS,
+            "answers": _ten_answers(d.rng, question),
+            "image_classes": ["Sign"],
+            "set_name": "val",
+            "ocr_tokens": [w.text for w in picture.words],
+        }
 
 
 def _ten_answers(rng: random.Random, question: Question) -> list[str]:
@@ -120,15 +141,28 @@ def _ten_answers(rng: random.Random, question: Question) -> list[str]:
 
 
 def vqav2_rows(d: Drawer, count: int) -> Iterator[Row]:
-    skills = (questions.vqav2_color, questions.vqav2_count_kind, questions.vqav2_count_color, questions.vqav2_yes_no)
+    skills = (
+        questions.vqav2_color,
+        questions.vqav2_count_kind,
+        questions.vqav2_count_color,
+        questions.vqav2_yes_no,
+    )
     for number in range(count):
         picture, question = d.ask("scene", skills[number % len(skills)])
-        answers = [{"answer": a, "answer_confidence": "yes", "answer_id": i} for i, a in enumerate(_ten_answers(d.rng, question), start=1)]
+        answers = [
+            {"answer": a, "answer_confidence": "yes", "answer_id": i}
+            for i, a in enumerate(_ten_answers(d.rng, question), start=1)
+        ]
         yield {
-            "question_type": " ".join(question.text.lower().split()[:2]), "multiple_choice_answer": question.answer, "answers": answers,
-            "image_id": number, "answer_type": question.category, "question_id": number * 1000, "question": question.text,
+            "question_type": " ".join(question.text.lower().split()[:2]),
+            "multiple_choice_answer": question.answer,
+            "answers": answers,
+            "image_id": number,
+            "answer_type": question.category,
+            "question_id": number * 1000,
+            "question": question.text,
             "image": d.draw(picture),
-        }  # fmt: skip
+        }
 
 
 def gqa_rows(d: Drawer, count: int) -> Iterator[Row]:
@@ -136,9 +170,15 @@ def gqa_rows(d: Drawer, count: int) -> Iterator[Row]:
     for number in range(count):
         picture, question = d.ask("scene", skills[number % len(skills)])
         yield {
-            "id": f"{number:08d}", "imageId": f"n{number:06d}", "question": question.text, "answer": question.answer,
-            "fullAnswer": question.answer, "isBalanced": True, "types": {"structural": question.category}, "image": d.draw(picture),
-        }  # fmt: skip
+            "id": f"{number:08d}",
+            "imageId": f"n{number:06d}",
+            "question": question.text,
+            "answer": question.answer,
+            "fullAnswer": question.answer,
+            "isBalanced": True,
+            "types": {"structural": question.category},
+            "image": d.draw(picture),
+        }
 
 
 def pope_rows(d: Drawer, count: int) -> Iterator[Row]:
@@ -153,29 +193,46 @@ def pope_rows(d: Drawer, count: int) -> Iterator[Row]:
         image = d.draw(picture)
         for question in asked:
             yield {
-                "id": str(written), "question_id": str(written), "question": question.text, "answer": question.answer,
-                "image_source": f"mini_{written // 6:06d}", "image": image, "category": question.category,
-            }  # fmt: skip
+                "id": str(written),
+                "question_id": str(written),
+                "question": question.text,
+                "answer": question.answer,
+                "image_source": f"mini_{written // 6:06d}",
+                "image": image,
+                "category": question.category,
+            }
             written += 1
 
 
 def chartqa_rows(d: Drawer, count: int) -> Iterator[Row]:
     human = (questions.chartqa_extreme, questions.chartqa_extreme_value, questions.chartqa_count)
     for number in range(count):
-        picture, question = d.ask("chart", questions.chartqa_value if number % 4 == 3 else human[number % 4])
+        picture, question = d.ask(
+            "chart", questions.chartqa_value if number % 4 == 3 else human[number % 4]
+        )
         yield {
-            "type": question.category, "question": question.text, "answer": question.answer, "image": d.draw(picture),
+            "type": question.category,
+            "question": question.text,
+            "answer": question.answer,
+            "image": d.draw(picture),
             "image_id": number,
-        }  # fmt: skip
+        }
 
 
 def docvqa_rows(d: Drawer, count: int) -> Iterator[Row]:
     for number in range(count):
         picture, question = d.ask("form", questions.docvqa)
         yield {
-            "questionId": str(number), "question": question.text, "question_types": ["form"], "image": d.draw(picture), "docId": number,
-            "ucsf_document_id": f"mini{number:06d}", "ucsf_document_page_no": "1", "answers": [question.answer], "data_split": "val",
-        }  # fmt: skip
+            "questionId": str(number),
+            "question": question.text,
+            "question_types": ["form"],
+            "image": d.draw(picture),
+            "docId": number,
+            "ucsf_document_id": f"mini{number:06d}",
+            "ucsf_document_page_no": "1",
+            "answers": [question.answer],
+            "data_split": "val",
+        }
 
 
 def mathvista_rows(d: Drawer, count: int) -> Iterator[Row]:
@@ -183,11 +240,19 @@ def mathvista_rows(d: Drawer, count: int) -> Iterator[Row]:
         picture, question = d.ask(*_MATH[number % len(_MATH)])
         choice = bool(question.options)
         yield {
-            "pid": str(number + 1), "question": question.text, "image": f"images/{number + 1}.png", "decoded_image": d.draw(picture),
-            "choices": list(question.options), "unit": "", "precision": 0.0, "answer": question.answer,
-            "question_type": "multi_choice" if choice else "free_form", "answer_type": "text" if choice else "integer",
-            "metadata": {"split": "testmini", "language": "english", "skills": [question.category]}, "query": question.prompt,
-        }  # fmt: skip
+            "pid": str(number + 1),
+            "question": question.text,
+            "image": f"images/{number + 1}.png",
+            "decoded_image": d.draw(picture),
+            "choices": list(question.options),
+            "unit": "",
+            "precision": 0.0,
+            "answer": question.answer,
+            "question_type": "multi_choice" if choice else "free_form",
+            "answer_type": "text" if choice else "integer",
+            "metadata": {"split": "testmini", "language": "english", "skills": [question.category]},
+            "query": question.prompt,
+        }
 
 
 # suite: (split of the real data set, rows, column of the picture)
@@ -205,10 +270,14 @@ SUITES: dict[str, tuple[str, Callable[[Drawer, int], Iterator[Row]], str]] = {
 
 
 def suite_dataset(suite: str, *, count: int = QUESTIONS, seed: int = SEED) -> datasets.DatasetDict:
-    """At least `count` questions of one suite; groups of questions that belong together are never cut."""
+    """At least `count` questions of one suite; groups of questions that belong together are never
+    cut.
+    """
     split, rows, column = SUITES[suite]
     table = list(rows(Drawer(suite, seed), count))
-    return datasets.DatasetDict({split: datasets.Dataset.from_list(table).cast_column(column, datasets.Image())})
+    return datasets.DatasetDict(
+        {split: datasets.Dataset.from_list(table).cast_column(column, datasets.Image())}
+    )
 
 
 def write_suites(folder: Path, *, count: int = QUESTIONS, seed: int = SEED) -> None:
@@ -218,7 +287,12 @@ def write_suites(folder: Path, *, count: int = QUESTIONS, seed: int = SEED) -> N
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=Path("mini_suites"), help="where lmms-eval is run, the task files expect mini_suites/")
+    parser.add_argument(
+        "--out",
+        type=Path,
+        default=Path("mini_suites"),
+        help="where lmms-eval is run, the task files expect mini_suites/",
+    )
     parser.add_argument("--questions", type=int, default=QUESTIONS)
     parser.add_argument("--seed", type=int, default=SEED)
     arguments = parser.parse_args()

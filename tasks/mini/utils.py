@@ -1,4 +1,7 @@
-"""What lmms-eval does not ship for the mini suites: POPE's mean over splits, MMBench without files, a rule-based MathVista."""
+"""What lmms-eval does not ship for the mini suites:
+
+POPE's mean over splits, MMBench without files, a rule-based MathVista.
+"""
 
 from __future__ import annotations
 
@@ -11,14 +14,18 @@ from lmms_eval.tasks.pope.utils import pope_process_results
 
 
 def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lmms-eval's judgement, and the same with the split, for the mean over splits that the literature reports."""
+    """lmms-eval's judgement, and the same with the split, for the mean over splits that the
+    literature reports.
+    """
     scored = pope_process_results(doc, results)
     return {**scored, "pope_mean_f1": {**scored["pope_f1_score"], "split": doc["category"]}}
 
 
 def pope_mean_f1(results: list[dict[str, Any]]) -> float:
-    """Mean over the splits of 2 TP / (2 TP + FP + FN). lmms-eval's F1 leaves out positives that were answered neither "yes" nor "no";
-    here they are misses, so that a model that falls silent does not gain by it."""
+    """Mean over the splits of 2 TP / (2 TP + FP + FN). lmms-eval's F1 leaves out positives that
+    were answered neither "yes" nor "no"; here they are misses, so that a model that falls silent
+    does not gain by it.
+    """
     splits = sorted({r["split"] for r in results})
     return sum(_f1([r for r in results if r["split"] == split]) for split in splits) / len(splits)
 
@@ -34,17 +41,23 @@ def mmbench_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     """lmms-eval's record of the answer, and whether its static parser finds the right letter in it."""
     record = mmbench_process_results(doc, results)["gpt_eval_score"]
     choices = mmbench_evaluator.build_choices(record)
-    letter = mmbench_evaluator.can_infer(record["prediction"], choices) or extract_mcq_answer(record["prediction"], choices=sorted(choices))
+    letter = mmbench_evaluator.can_infer(record["prediction"], choices) or extract_mcq_answer(
+        record["prediction"], choices=sorted(choices)
+    )
     return {"circular_accuracy": {**record, "correct": float(letter == doc["answer"])}}
 
 
 def mmbench_circular_accuracy(results: list[dict[str, Any]]) -> float:
-    """lmms-eval's static parser over circular groups, 0 to 1; its own aggregation writes a file beside it, this one does not."""
+    """lmms-eval's static parser over circular groups, 0 to 1; its own aggregation writes a file
+    beside it, this one does not.
+    """
     overall, _, _ = mmbench_evaluator.eval_result(results, eval_method="static")
     return float(overall)
 
 
-def mathvista_doc_to_text(doc: dict[str, Any], lmms_eval_specific_kwargs: dict[str, Any] | None = None) -> str:
+def mathvista_doc_to_text(
+    doc: dict[str, Any], lmms_eval_specific_kwargs: dict[str, Any] | None = None
+) -> str:
     choices = "\n".join(f"{'ABCD'[i]}. {choice}" for i, choice in enumerate(doc["choices"] or []))
     return f"{doc['question']}\n{choices}".strip()
 
@@ -54,7 +67,9 @@ def mathvista_doc_to_visual(doc: dict[str, Any]) -> list[Any]:
 
 
 def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
-    """The answer a response gives, by rules alone: the option of a leading letter or equal text, else the last integer; None if neither."""
+    """The answer a response gives, by rules alone: the option of a leading letter or equal text,
+    else the last integer; None if neither.
+    """
     response = response.strip()
     if doc["question_type"] == "multi_choice":
         letter = re.match(r"\(?([A-D])\b", response)

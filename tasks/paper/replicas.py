@@ -1,7 +1,10 @@
-"""Small stand-ins for the nine real data sets, with their columns: `python -m tasks.paper.replicas --out FOLDER`.
+"""Small stand-ins for the nine real data sets, with their columns:
 
-The pictures and questions are those of the embedded world; the rows have every column that the real ones have, in the same types, in the
-same order, so that `suite=paper suite.data=FOLDER` runs the whole path without a network.
+`python -m tasks.paper.replicas --out FOLDER`.
+
+The pictures and questions are those of the embedded world; the rows have every column that the real
+ones have, in the same types, in the same order, so that `suite=paper suite.data=FOLDER` runs the
+whole path without a network.
 """
 
 from __future__ import annotations
@@ -22,7 +25,10 @@ SEED = 7
 
 
 def _textvqa(row: Row) -> Row:
-    urls = {"flickr_original_url": "https://farm.example/o.jpg", "flickr_300k_url": "https://farm.example/z.jpg"}
+    urls = {
+        "flickr_original_url": "https://farm.example/o.jpg",
+        "flickr_300k_url": "https://farm.example/z.jpg",
+    }
     return {**row, **urls, "question_id": int(row["question_id"])}
 
 
@@ -44,9 +50,15 @@ def _chartqa(row: Row) -> Row:
 
 def _mathvista(row: Row) -> Row:
     metadata = {
-        **row["metadata"], "category": "general-vqa", "context": "synthetic scene", "grade": "elementary school", "img_height": 64,
-        "img_width": 64, "source": "CLEVR-Math", "task": "visual question answering",
-    }  # fmt: skip
+        **row["metadata"],
+        "category": "general-vqa",
+        "context": "synthetic scene",
+        "grade": "elementary school",
+        "img_height": 64,
+        "img_width": 64,
+        "source": "CLEVR-Math",
+        "task": "visual question answering",
+    }
     return {**row, "metadata": metadata}
 
 
@@ -69,7 +81,10 @@ REPLICAS: dict[str, tuple[str, Callable[[Row], Row]]] = {
 
 
 def replica(suite: str, count: int, seed: int = SEED) -> datasets.DatasetDict:
-    """At least `count` rows of one suite under the name of the real split. MMBench's rotations lie apart, as in the real one."""
+    """At least `count` rows of one suite under the name of the real split.
+
+    MMBench's rotations lie apart, as in the real one.
+    """
     split, rows, column = mini.SUITES[suite]
     table = [REPLICAS[suite][1](row) for row in rows(mini.Drawer(suite, seed), count)]
     if suite == "mmbench":
@@ -80,14 +95,25 @@ def replica(suite: str, count: int, seed: int = SEED) -> datasets.DatasetDict:
 def unanswered(count: int, seed: int = SEED) -> datasets.DatasetDict:
     """VQAv2's test-dev: questions without answers."""
     hidden = ("answers", "multiple_choice_answer", "answer_type", "question_type")
-    rows = [{**row, **dict.fromkeys(hidden)} for row in mini.vqav2_rows(mini.Drawer("vqav2", seed), count)]
+    rows = [
+        {**row, **dict.fromkeys(hidden)}
+        for row in mini.vqav2_rows(mini.Drawer("vqav2", seed), count)
+    ]
     return datasets.DatasetDict({"testdev": _pictures(rows, "image")})
 
 
 def calibration(count: int, seed: int = SEED + 1) -> datasets.DatasetDict:
     """TextVQA's training split, of other pictures than the evaluated ones."""
-    names = ({"set_name": "train", "image_id": f"train{i:06d}", "question_id": 1_000_000 + i} for i in itertools.count())
-    rows = [{**_textvqa(row), **name} for row, name in zip(mini.textvqa_rows(mini.Drawer("textvqa", seed), count), names, strict=False)]
+    names = (
+        {"set_name": "train", "image_id": f"train{i:06d}", "question_id": 1_000_000 + i}
+        for i in itertools.count()
+    )
+    rows = [
+        {**_textvqa(row), **name}
+        for row, name in zip(
+            mini.textvqa_rows(mini.Drawer("textvqa", seed), count), names, strict=False
+        )
+    ]
     random.Random(seed).shuffle(rows)
     return datasets.DatasetDict({"train": _pictures(rows, "image")})
 

@@ -1,4 +1,6 @@
-"""What lmms-eval does not ship for the real suites: sorted MMBench, GQA's pictures on demand, a MathVista that rules can score."""
+"""What lmms-eval does not ship for the real suites: sorted MMBench, GQA's pictures on demand, a
+MathVista that rules can score.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +11,28 @@ from typing import Any
 
 import datasets
 
-from tasks.mini.utils import mathvista_doc_to_visual, mmbench_circular_accuracy, mmbench_results, pope_mean_f1, pope_results
+from tasks.mini.utils import (
+    mathvista_doc_to_visual,
+    mmbench_circular_accuracy,
+    mmbench_results,
+    pope_mean_f1,
+    pope_results,
+)
 
 __all__ = [
-    "counted", "gqa_picture", "mathvista_doc_to_text", "mathvista_doc_to_visual", "mathvista_extract", "mathvista_results",
-    "mmbench_by_question", "mmbench_circular_accuracy", "mmbench_results", "mme_by_pair", "pope_mean_f1", "pope_results",
-]  # fmt: skip
+    "counted",
+    "gqa_picture",
+    "mathvista_doc_to_text",
+    "mathvista_doc_to_visual",
+    "mathvista_extract",
+    "mathvista_results",
+    "mmbench_by_question",
+    "mmbench_circular_accuracy",
+    "mmbench_results",
+    "mme_by_pair",
+    "pope_mean_f1",
+    "pope_results",
+]
 ROTATION = 1_000_000  # MMBench numbers the n-th rotation of question i as i + n * ROTATION
 GQA = ("lmms-lab-encoder/GQA", "testdev_balanced_images", "testdev")
 
@@ -26,7 +44,9 @@ def mmbench_by_question(rows: datasets.Dataset) -> datasets.Dataset:
 
 
 def mme_by_pair(rows: datasets.Dataset) -> datasets.Dataset:
-    """Both questions about a picture next to each other, otherwise in the order of the data, so that a limit cuts no pair apart."""
+    """Both questions about a picture next to each other, otherwise in the order of the data, so
+    that a limit cuts no pair apart.
+    """
     names = list(rows["question_id"])
     first = {name: i for i, name in reversed(list(enumerate(names)))}
     return rows.select(sorted(range(len(names)), key=lambda i: (first[names[i]], i)))
@@ -53,14 +73,24 @@ def counted(results: list[Any]) -> float:
 
 _HINTS = {
     ("integer", 0): "Answer the question using a single integer number.",
-    ("float", 1): "Answer the question using a single floating-point number with one decimal place.",
-    ("float", 2): "Answer the question using a single floating-point number with two decimal places.",
+    (
+        "float",
+        1,
+    ): "Answer the question using a single floating-point number with one decimal place.",
+    (
+        "float",
+        2,
+    ): "Answer the question using a single floating-point number with two decimal places.",
     ("list", 0): "Answer the question using a Python list.",
 }
 
 
-def mathvista_doc_to_text(doc: dict[str, Any], lmms_eval_specific_kwargs: dict[str, Any] | None = None) -> str:
-    """The question, its unit, its choices, and the form in which the answer is wanted, as lmms-eval's format prompt has them."""
+def mathvista_doc_to_text(
+    doc: dict[str, Any], lmms_eval_specific_kwargs: dict[str, Any] | None = None
+) -> str:
+    """The question, its unit, its choices, and the form in which the answer is wanted, as
+    lmms-eval's format prompt has them.
+    """
     question = f"{doc['question']} (Unit: {doc['unit']})" if doc.get("unit") else doc["question"]
     choices = [f"{chr(ord('A') + i)}. {choice}" for i, choice in enumerate(doc["choices"] or [])]
     return "\n".join([question, *choices, _hint(doc)]).strip()
@@ -74,8 +104,10 @@ def _hint(doc: dict[str, Any]) -> str:
 
 
 def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
-    """The answer a response gives, in the form of the gold answers, by rules alone: the option of a letter or of equal text; the last
-    integer, the last number rounded to the question's precision, or the last Python list. None where there is none: nothing is guessed."""
+    """The answer a response gives, in the form of the gold answers, by rules alone: the option of a
+    letter or of equal text; the last integer, the last number rounded to the question's precision,
+    or the last Python list. None where there is none: nothing is guessed.
+    """
     text = response.strip()
     if doc["question_type"] == "multi_choice":
         return _choice(text, list(doc["choices"]))
@@ -97,7 +129,9 @@ def _choice(text: str, choices: list[str]) -> str | None:
     for choice in choices:
         if text.rstrip(".").lower() == str(choice).strip().lower():
             return str(choice)
-    letter = re.match(r"\(?([A-Z])(?:\)|\.|:|\s|$)", text) or re.search(r"answer is:? \(?([A-Z])\b", text)
+    letter = re.match(r"\(?([A-Z])(?:\)|\.|:|\s|$)", text) or re.search(
+        r"answer is:? \(?([A-Z])\b", text
+    )
     place = ord(letter[1]) - ord("A") if letter else len(choices)
     return str(choices[place]) if place < len(choices) else None
 

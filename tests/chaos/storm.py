@@ -1,6 +1,8 @@
-"""`python -m tests.chaos.storm`: a sweep of two processes on the embedded model whose processes are killed at random moments, whose disk is
-full once, and whose store loses two bytes; at the end it must be the store of an undisturbed sweep, and nothing done twice without need.
-Prints what happened, and exits with 1 where that does not hold."""
+"""`python -m tests.chaos.storm`: a sweep of two processes on the embedded model whose processes are
+killed at random moments, whose disk is full once, and whose store loses two bytes; at the end it
+must be the store of an undisturbed sweep, and nothing done twice without need. Prints what
+happened, and exits with 1 where that does not hold.
+"""
 
 from __future__ import annotations
 
@@ -22,28 +24,58 @@ from typing import Any
 
 import psutil
 
-from harness import digest
-from harness.stages import CELL_FILE
-from harness.store import MANIFEST, TENSORS, AnswerLog
-from harness.variant import quantizer_name
+from harness.stages.evaluate import CELL_FILE
+from harness.store import digest
+from harness.store.store import MANIFEST, TENSORS, AnswerLog
+from harness.variants.calibration_run import quantizer_name
 
 WITNESS = Path(__file__).parent / "witness"
-CELLS = "cell='method=fp','method=gptq4','method=rtn3','method=billm','method=gptq3','method=luq method.k=quarters'"
+CELLS = (
+    "cell='method=fp','method=gptq4','method=rtn3','method=billm','method=gptq3','method=luq"
+    " method.k=quarters'"
+)
 BATCH = 4
 SWEEP = ["-m", CELLS, "limit=100", f"batch_size={BATCH}", "launcher=joblib", "launcher.workers=2"]
 KILLS = 20
-FULL, FLIPPED = 8, 14  # kills behind which the disk is full, and behind which bits are flipped as soon as there is something
-AT_WORK = 5.0  # every other kill waits until something is asked or quantized, and falls into so many seconds from then on
-DISK = 16384  # bytes that a file may have while the disk is full: a batch of answers fits, the result of a suite does not
-KEPT = ("answers", "bank", "block_errors", "calibration_pictures", "cells", "data", "entropy", "factors", "features", "pictures", "results",
-        "scores", "stats")  # fmt: skip
-OF_THE_MOMENT = ("seconds", "command")  # of a cell: how long it took, and a command that names the store
+FULL, FLIPPED = (
+    8,
+    14,
+    # kills behind which the disk is full, and behind which bits are flipped as soon as there is
+    # something
+)
+# every other kill waits until something is asked or quantized, and falls into so many seconds from
+# then on
+AT_WORK = 5.0
+# bytes that a file may have while the disk is full: a batch of answers fits, the result of a suite
+# does not
+DISK = 16384
+KEPT = (
+    "answers",
+    "bank",
+    "block_errors",
+    "calibration_pictures",
+    "cells",
+    "data",
+    "entropy",
+    "factors",
+    "features",
+    "pictures",
+    "results",
+    "scores",
+    "stats",
+)
+OF_THE_MOMENT = (
+    "seconds",
+    "command",
+)  # of a cell: how long it took, and a command that names the store
 
 
 @dataclass
 class Storm:
-    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended with the one that was; full: those that
-    worked while the disk was. start_seconds: how long an undisturbed sweep takes up to its first question."""
+    """folder: of the store and of what was witnessed. lost: processes that were killed, or ended
+    with the one that was; full: those that worked while the disk was. start_seconds: how long an
+    undisturbed sweep takes up to its first question.
+    """
 
     folder: Path
     random: random.Random
@@ -64,12 +96,22 @@ class Storm:
         return self.folder / "witnessed"
 
     def start(self, *, disk: int | None = None) -> subprocess.Popen[str]:
-        environment = {**os.environ, "PYTHONPATH": str(WITNESS), "WITNESS": str(self.log), "OMP_WAIT_POLICY": "PASSIVE"}
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(WITNESS),
+            "WITNESS": str(self.log),
+            "OMP_WAIT_POLICY": "PASSIVE",
+        }
         limit = (lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (disk, disk))) if disk else None
         return subprocess.Popen(
-            [sys.executable, "-m", "harness", *SWEEP, f"store={self.store}"], env=environment, preexec_fn=limit, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=Path(__file__).parents[2],
-        )  # fmt: skip
+            [sys.executable, "-m", "harness", *SWEEP, f"store={self.store}"],
+            env=environment,
+            preexec_fn=limit,
+            text=True,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            cwd=Path(__file__).parents[2],
+        )
 
     def rage(self) -> None:
         """Kill, fill and flip, until the sweep has been left in peace and is through."""
@@ -78,7 +120,10 @@ class Storm:
             self.wait(sweep)
             if sweep.poll() is not None:
                 said = sweep.communicate()[0][-3000:]
-                raise AssertionError(f"the sweep ended after {self.kills} of {KILLS} kills, exit code {sweep.returncode}: {said}")
+                raise AssertionError(
+                    f"the sweep ended after {self.kills} of {KILLS} kills, exit code"
+                    f" {sweep.returncode}: {said}"
+                )
             full, flip = self.kills + 1 == FULL, self.kills + 1 >= FLIPPED and not self.damaged
             whole = self.kill(sweep, whole=full or flip)
             if full:
@@ -106,16 +151,25 @@ class Storm:
         return sum(path.stat().st_size for path in self.log.iterdir())
 
     def kill(self, sweep: subprocess.Popen[str], *, whole: bool) -> bool:
-        """One of its processes, at random, or the one that the user started; returns whether it was that."""
+        """One of its processes, at random, or the one that the user started; returns whether it was
+        that.
+        """
         first = psutil.Process(sweep.pid)
         workers = _workers(first)
         victim = first if whole else self.random.choice([first, *workers])
-        with contextlib.suppress(psutil.NoSuchProcess):  # one of a pool that breaks at this very moment
+        with contextlib.suppress(
+            psutil.NoSuchProcess
+        ):  # one of a pool that breaks at this very moment
             victim.kill()
         self.kills += 1
-        self.say(f"kill {self.kills}: {'the sweep' if victim == first else 'a worker'}, {len(workers)} workers; {self.progress()}")
+        self.say(
+            f"kill {self.kills}: {'the sweep' if victim == first else 'a worker'}, {len(workers)}"
+            f" workers; {self.progress()}"
+        )
         if victim != first:
-            self.lost |= {one.pid for one in workers}  # loky ends the whole pool when one of it dies
+            self.lost |= {
+                one.pid for one in workers
+            }  # loky ends the whole pool when one of it dies
             return False
         sweep.wait()
         _, alive = psutil.wait_procs(workers, timeout=20)
@@ -133,7 +187,10 @@ class Storm:
             raise AssertionError(f"a full disk gave exit code {sweep.returncode}: {said[-3000:]}")
         self.full = {line["process"] for line in self.witnessed()} - known
         told = next(line for line in said.splitlines() if "cannot write to the store" in line)
-        self.say(f"full disk: exit code 1, '{told.strip()[:180]}'; {before} before, {self.progress()} after")
+        self.say(
+            f"full disk: exit code 1, '{told.strip()[:180]}'; {before} before, {self.progress()}"
+            " after"
+        )
 
     def flip(self) -> None:
         """A bit of a result and one of a block in the bank of the same variant, if there is one."""
@@ -147,22 +204,33 @@ class Storm:
             meta = json.loads(path.read_text())["meta"]
             if cell["blocks"][meta["block"]]["kept"] == quantizer_name(meta["quantizer"]):
                 entries.append(path.parent / TENSORS)
-        for path in (self.store / "results" / cell["result"] / "result.json", self.random.choice(sorted(entries))):
+        for path in (
+            self.store / "results" / cell["result"] / "result.json",
+            self.random.choice(sorted(entries)),
+        ):
             data = bytearray(path.read_bytes())
             place = self.random.randrange(len(data))
             data[place] ^= 1 << self.random.randrange(8)
             path.write_bytes(data)
             self.damaged.append(path)
             self.say(
-                f"flipped a bit of byte {place:,} of {path.relative_to(self.store)} ({cell['method']} k={cell['k']} on {cell['suite']})"
+                f"flipped a bit of byte {place:,} of {path.relative_to(self.store)}"
+                f" ({cell['method']} k={cell['k']} on {cell['suite']})"
             )
 
     def progress(self) -> str:
-        return f"{len(list(self.store.glob('cells/*')))} cells, {len(list(self.store.glob('bank/*')))} blocks"
+        return (
+            f"{len(list(self.store.glob('cells/*')))} cells, {len(list(self.store.glob('bank/*')))}"
+            " blocks"
+        )
 
     def witnessed(self) -> list[dict[str, Any]]:
         """In order of time."""
-        lines = [json.loads(line) for path in self.log.iterdir() for line in path.read_text().splitlines()]
+        lines = [
+            json.loads(line)
+            for path in self.log.iterdir()
+            for line in path.read_text().splitlines()
+        ]
         return sorted(lines, key=lambda line: line["at"])
 
     def done(self, what: str) -> dict[tuple[str, str], list[int]]:
@@ -185,7 +253,9 @@ def _workers(sweep: psutil.Process) -> list[psutil.Process]:
 
 
 def contents(root: Path) -> dict[str, str]:
-    """Digest of every file that results are made of, by path; answers by question, however many files hold them."""
+    """Digest of every file that results are made of, by path; answers by question, however many
+    files hold them.
+    """
     found = {}
     for kind in KEPT:
         for path in sorted((root / kind).rglob("*")):
@@ -193,11 +263,15 @@ def contents(root: Path) -> dict[str, str]:
             if kind == "answers":
                 if path.is_dir():
                     answers = [AnswerLog.read(file) for file in path.glob("*.json")]
-                    found[name] = digest.of_value({question: answer for part in answers for question, answer in part.items()})
+                    found[name] = digest.of_value(
+                        {question: answer for part in answers for question, answer in part.items()}
+                    )
             elif kind == "cells":
                 if path.name == CELL_FILE:
                     cell = json.loads(path.read_text())
-                    found[name] = digest.of_value({key: value for key, value in cell.items() if key not in OF_THE_MOMENT})
+                    found[name] = digest.of_value(
+                        {key: value for key, value in cell.items() if key not in OF_THE_MOMENT}
+                    )
             elif path.is_file():
                 found[name] = digest.of_file(path)
     return found
@@ -212,23 +286,41 @@ def compare(calm: Storm, storm: Storm) -> Iterator[str]:
     """Every way in which the two differ that should not be."""
     mine, theirs = contents(storm.store), contents(calm.store)
     yield from (f"only in one store: {name}" for name in sorted(mine.keys() ^ theirs.keys()))
-    yield from (f"differs: {name}" for name in sorted(mine.keys() & theirs.keys()) if mine[name] != theirs[name])
+    yield from (
+        f"differs: {name}"
+        for name in sorted(mine.keys() & theirs.keys())
+        if mine[name] != theirs[name]
+    )
     asked, wanted = storm.done("asked"), calm.done("asked")
     if asked.keys() != wanted.keys():
         yield f"{len(asked.keys() ^ wanted.keys())} questions were asked in one sweep only"
     yield from (f"asked twice in peace: {key}" for key, doers in wanted.items() if len(doers) > 1)
     yield from (f"asked again, but not lost: {key}" for key in needless(storm, "asked", storm.lost))
-    yield from (f"quantized twice in peace: {key}" for key, doers in calm.done("quantized").items() if len(doers) > 1)
-    again = needless(storm, "quantized", storm.lost | storm.full)  # a batch of answers fits on the full disk, a block does not
+    yield from (
+        f"quantized twice in peace: {key}"
+        for key, doers in calm.done("quantized").items()
+        if len(doers) > 1
+    )
+    again = needless(
+        storm, "quantized", storm.lost | storm.full
+    )  # a batch of answers fits on the full disk, a block does not
     if len(again) > 1:  # the block that a bit was flipped of
         yield f"quantized again, but not lost: {again}"
     lost = defaultdict(int)
     for doers in asked.values():
         for process in doers[:-1]:
             lost[process] += 1
-    yield from (f"process {process} lost {count} answers, more than a batch" for process, count in lost.items() if count > BATCH)
+    yield from (
+        f"process {process} lost {count} answers, more than a batch"
+        for process, count in lost.items()
+        if count > BATCH
+    )
     aside = {path.name.rsplit("-", 1)[0] for path in (storm.store / "corrupt").iterdir()}
-    yield from (f"not noticed: {path}" for path in storm.damaged if f"{path.parts[-3]}-{path.parts[-2]}" not in aside)
+    yield from (
+        f"not noticed: {path}"
+        for path in storm.damaged
+        if f"{path.parts[-3]}-{path.parts[-2]}" not in aside
+    )
 
 
 def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]:
@@ -248,15 +340,19 @@ def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]
     said, _ = sweep.communicate(timeout=900)
     if sweep.returncode != 0:
         return [f"the undisturbed sweep ended with exit code {sweep.returncode}: {said[-3000:]}"]
-    tell(f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked, begun after {storm.start_seconds:.0f} s")
+    tell(
+        f"undisturbed: {calm.progress()}, {len(calm.done('asked')):,} questions asked, begun after"
+        f" {storm.start_seconds:.0f} s"
+    )
     storm.rage()
     tell(f"through: {storm.progress()}")
     wrong = list(compare(calm, storm))
     asked, blocks = storm.done("asked"), storm.done("quantized")
     more, again = (sum(len(doers) - 1 for doers in found.values()) for found in (asked, blocks))
     tell(
-        f"{len(asked):,} questions, {more} of them asked again because the process died that asked before; {len(blocks)} blocks, {again} "
-        f"quantized again; {len(contents(storm.store)):,} files and logs, {len(wrong)} differences"
+        f"{len(asked):,} questions, {more} of them asked again because the process died that asked"
+        f" before; {len(blocks)} blocks, {again} quantized again; {len(contents(storm.store)):,}"
+        f" files and logs, {len(wrong)} differences"
     )
     verified = subprocess.run(
         [sys.executable, "-m", "harness", "stage=verify", "dry_run=true", f"store={storm.store}"],
@@ -271,7 +367,9 @@ def storm_over(folder: Path, seed: int, say: Callable[[str], None]) -> list[str]
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--folder", type=Path, help="where the two stores stay; else they are removed")
+    parser.add_argument(
+        "--folder", type=Path, help="where the two stores stay; else they are removed"
+    )
     given = parser.parse_args()
     with contextlib.ExitStack() as stack:
         folder = given.folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))

@@ -1,5 +1,6 @@
-"""Anything may be given to the harness: it is what it was, or it is refused, by the harness's own errors; nothing runs. `FUZZ=2000` in the
-environment tries so many examples instead of 20."""
+"""Anything may be given to the harness: it is what it was, or it is refused, by the harness's own
+errors; nothing runs. `FUZZ=2000` in the environment tries so many examples instead of 20.
+"""
 
 import contextlib
 import json
@@ -13,30 +14,48 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.app import compose
+from harness.cli.main import compose
+from harness.config.schema import Config
 from harness.errors import ConfigError
-from harness.schema import Config
-from harness.store import MANIFEST, TENSORS, CorruptEntry, Store, read_verified
-from harness.stored_bank import from_tensors, to_tensors
-from luq.allocation.select import ranked_prefix
-from luq.blocks import BlockWeights
-from luq.contract import planted_layer, stats_of
-from luq.quantizers import GPTQ, PBLLM, RTN, BiLLM, rebuild_weight
+from harness.store.bank import from_tensors, to_tensors
+from harness.store.store import MANIFEST, TENSORS, CorruptEntry, Store, read_verified
+from luq.allocation.plan import ranked_prefix
+from luq.decoder.blocks import BlockWeights
+from luq.pipelines.contract import planted_layer, stats_of
+from luq.quantizers.registry import GPTQ, PBLLM, RTN, BiLLM, rebuild_weight
 from luq.types import QuantizationError, stored_bytes
-from reports.write import write_report
-from tests.reports.test_leaderboard import add_cell
+from reports.report.write import write_report
+from tests.reports.report.test_leaderboard import add_cell
 
 CANARY = Path(tempfile.gettempdir()) / f"luq-fuzz-{os.getpid()}"
 slowly = settings(
-    max_examples=int(os.environ.get("FUZZ", "20")), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    max_examples=int(os.environ.get("FUZZ", "20")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 DAMAGE = ("flip", "cut", "insert", "zero")
-METHODS = [RTN(4), RTN(2, group=32), RTN(3, symmetric=True), GPTQ(3), GPTQ(4, act_order=True), BiLLM(), PBLLM()]
+METHODS = [
+    RTN(4),
+    RTN(2, group=32),
+    RTN(3, symmetric=True),
+    GPTQ(3),
+    GPTQ(4, act_order=True),
+    BiLLM(),
+    PBLLM(),
+]
 
 
 @slowly
-@given(st.sampled_from(METHODS), st.integers(1, 40), st.integers(2, 300), st.integers(0, 5), st.floats(1e-6, 1e4))
-def test_r18_every_packed_weight_is_rebuilt_from_its_bytes_bit_for_bit(method, out, inner, seed, scale):
+@given(
+    st.sampled_from(METHODS),
+    st.integers(1, 40),
+    st.integers(2, 300),
+    st.integers(0, 5),
+    st.floats(1e-6, 1e4),
+)
+def test_r18_every_packed_weight_is_rebuilt_from_its_bytes_bit_for_bit(
+    method, out, inner, seed, scale
+):
     weight, inputs = planted_layer(out=out, inner=inner, tokens=64, seed=seed)
     try:
         packed = method(weight * scale, stats_of(inputs))
@@ -65,9 +84,14 @@ def test_plans_differ_by_one_block_from_one_k_to_the_next(order, k):
 
 @slowly
 @given(
-    st.sampled_from([MANIFEST, TENSORS]), st.integers(0, 1 << 20), st.integers(1, 255), st.sampled_from(["flip", "cut", "insert", "zero"])
+    st.sampled_from([MANIFEST, TENSORS]),
+    st.integers(0, 1 << 20),
+    st.integers(1, 255),
+    st.sampled_from(["flip", "cut", "insert", "zero"]),
 )
-def test_r6_a_bank_entry_with_any_byte_changed_is_refused_or_still_the_same(file, where, change, how):
+def test_r6_a_bank_entry_with_any_byte_changed_is_refused_or_still_the_same(
+    file, where, change, how
+):
     weight, inputs = planted_layer(out=4, inner=32, tokens=64)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -87,11 +111,18 @@ def test_r6_a_bank_entry_with_any_byte_changed_is_refused_or_still_the_same(file
             found, meta = read_verified(store.path("bank", "key"))
         except CorruptEntry:
             return
-        assert torch.equal(from_tensors(found, meta).linears["q"].dequantize(), from_tensors(tensors, meta).linears["q"].dequantize())
+        assert torch.equal(
+            from_tensors(found, meta).linears["q"].dequantize(),
+            from_tensors(tensors, meta).linears["q"].dequantize(),
+        )
 
 
 LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20)
-JSON = st.recursive(LEAVES, lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=9), v, max_size=3), max_leaves=5)
+JSON = st.recursive(
+    LEAVES,
+    lambda v: st.lists(v, max_size=3) | st.dictionaries(st.text(max_size=9), v, max_size=3),
+    max_leaves=5,
+)
 
 
 @slowly
@@ -105,10 +136,15 @@ def test_r19_a_result_with_any_value_in_any_place_is_shown_or_told(file, place, 
         entry[list(entry)[place % len(entry)]] = value
         (root / file).write_text(json.dumps(entry))
         board, _ = write_report(root)
-        assert "other" in {line.label.split(",")[0].split(" k=")[0] for line in board.lines} or board.problems
+        assert (
+            "other" in {line.label.split(",")[0].split(" k=")[0] for line in board.lines}
+            or board.problems
+        )
         page = (root / "report" / "index.html").read_text()
         assert page.count("<script") == 1
-        assert not any(name in (root / "leaderboard.md").read_text() for name in ("<script", "<img"))
+        assert not any(
+            name in (root / "leaderboard.md").read_text() for name in ("<script", "<img")
+        )
 
 
 def keys(config, prefix=""):
@@ -121,13 +157,32 @@ def keys(config, prefix=""):
 
 KNOWN = sorted(keys(Config()))
 EVIL = (
-    "${oc.env:HOME}", "_target_: os.system", f"!!python/object/apply:pathlib.Path.touch ['{CANARY}']", "{_target_: os.system, a: 1}",
-    "null", "-1", "nan", "1e999", "[]", "{}", "../../x", "\x00", "' or 1", "${now:%Y}", "a,b", "*", "x" * 400,
-)  # fmt: skip
+    "${oc.env:HOME}",
+    "_target_: os.system",
+    f"!!python/object/apply:pathlib.Path.touch ['{CANARY}']",
+    "{_target_: os.system, a: 1}",
+    "null",
+    "-1",
+    "nan",
+    "1e999",
+    "[]",
+    "{}",
+    "../../x",
+    "\x00",
+    "' or 1",
+    "${now:%Y}",
+    "a,b",
+    "*",
+    "x" * 400,
+)
 
 
 @slowly
-@given(st.sampled_from(KNOWN), st.sampled_from(EVIL) | st.text(max_size=30), st.sampled_from(["", "+", "++", "~"]))
+@given(
+    st.sampled_from(KNOWN),
+    st.sampled_from(EVIL) | st.text(max_size=30),
+    st.sampled_from(["", "+", "++", "~"]),
+)
 def test_r20_any_override_is_a_configuration_or_a_configuration_error(key, value, how):
     GlobalHydra.instance().clear()
     with contextlib.suppress(ConfigError):

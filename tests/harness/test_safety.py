@@ -1,4 +1,6 @@
-"""What configuration, names and surroundings cannot do: run code, lead out of the store, change a result, reach for a network."""
+"""What configuration, names and surroundings cannot do: run code, lead out of the store, change a
+result, reach for a network.
+"""
 
 import csv
 import os
@@ -8,10 +10,17 @@ from pathlib import Path
 
 import pytest
 
-from harness import app
+from harness.cli import main as app
 from tasks.paper.replicas import write_replicas
 
-SMALL = ["limit=12", "batch_size=4", "calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2", "suite=mini_gqa"]
+SMALL = [
+    "limit=12",
+    "batch_size=4",
+    "calibration.tokens=600",
+    "entropy.clusters=8",
+    "entropy.seeds=2",
+    "suite=mini_gqa",
+]
 
 EVIL = """
 task: evil
@@ -28,7 +37,11 @@ def test_r20_task_files_from_elsewhere_are_never_read(run, tmp_path, place):
     folder.mkdir()
     (folder / "evil.yaml").write_text(EVIL)
     (folder / "evil.py").write_text(f"open({str(canary)!r}, 'w')\ndef touch(*_): return ''\n")
-    given = str(folder) if place == "absolute" else os.path.relpath(folder, Path(app.CONF).parent / "tasks")
+    given = (
+        str(folder)
+        if place == "absolute"
+        else os.path.relpath(folder, Path(app.CONF).parent / "tasks")
+    )
     code, text = run(f"suite.folder={given}", "suite.tasks=[evil]", "method=fp")
     assert code == 2
     assert "choose one of mini, paper" in text
@@ -39,7 +52,14 @@ def test_r20_task_files_from_elsewhere_are_never_read(run, tmp_path, place):
 def test_r21_a_name_that_looks_like_a_path_leads_nowhere(run, tmp_path, narrow_model, key):
     """Evaluated, exported and judged: whatever is written lies in the store."""
     store = tmp_path / "deep" / "er" / "runs"
-    small = [*SMALL, f"model.path={narrow_model}", f"store={store}", "method=rtn4", f"{key}=../../../escape", "tracker=jsonl"]
+    small = [
+        *SMALL,
+        f"model.path={narrow_model}",
+        f"store={store}",
+        "method=rtn4",
+        f"{key}=../../../escape",
+        "tracker=jsonl",
+    ]
     assert run(*small)[0] == 0
     assert run(*small, "stage=export")[0] == 0
     assert run(*small, "stage=gate", "gate.questions=4")[0] in (0, 1, 3)
@@ -50,8 +70,8 @@ def test_r21_a_name_that_looks_like_a_path_leads_nowhere(run, tmp_path, narrow_m
 
 DIGESTS = """
 import sys
-from harness.app import compose
-from harness.stages import open_workbench
+from harness.cli.main import compose
+from harness.stages.evaluate import open_workbench
 bench = open_workbench(compose([f"model.path={sys.argv[1]}", f"store={sys.argv[2]}", *sys.argv[3:]]))
 for k in (0, 2):
     config = compose(["method=luq", f"method.k={k}"])
@@ -64,11 +84,20 @@ def test_r23_processes_of_their_own_rank_and_quantize_alike(tmp_path, narrow_mod
     options = ["calibration.tokens=600", "entropy.clusters=8", "entropy.seeds=2"]
     running = [
         subprocess.Popen(
-            [sys.executable, "-c", DIGESTS, str(narrow_model), str(tmp_path / f"runs{seed}"), *options], text=True, stdout=subprocess.PIPE,
+            [
+                sys.executable,
+                "-c",
+                DIGESTS,
+                str(narrow_model),
+                str(tmp_path / f"runs{seed}"),
+                *options,
+            ],
+            text=True,
+            stdout=subprocess.PIPE,
             env={**os.environ, "PYTHONHASHSEED": str(seed)},
         )
         for seed in range(3)
-    ]  # fmt: skip
+    ]
     said = [process.communicate(timeout=200)[0] for process in running]
     assert len(said[0].splitlines()) == 2
     assert said == [said[0]] * 3
@@ -79,21 +108,39 @@ import socket, sys
 def refuse(*_):
     raise OSError("the network is blocked")
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = refuse
-from harness import app
+from harness.cli import main as app
 sys.argv = ["harness", *sys.argv[1:]]
 sys.exit(app.main())
 """
 
 
-def test_r28_without_network_and_key_mathvista_is_scored_by_rules_and_says_so(tmp_path, narrow_model):
+def test_r28_without_network_and_key_mathvista_is_scored_by_rules_and_says_so(
+    tmp_path, narrow_model
+):
     data = tmp_path / "replicas"
     write_replicas(data, 8)
     hidden = ("OPENAI_API_KEY", "API_TYPE", "AZURE_API_KEY", "HF_TOKEN")
     done = subprocess.run(
-        [sys.executable, "-c", OFFLINE, f"model.path={narrow_model}", "suite=paper_mathvista", f"suite.data={data}", "method=fp", "limit=6",
-         f"store={tmp_path / 'runs'}"],
-        env={name: value for name, value in os.environ.items() if name not in hidden}, capture_output=True, text=True, timeout=200,
-    )  # fmt: skip
+        [
+            sys.executable,
+            "-c",
+            OFFLINE,
+            f"model.path={narrow_model}",
+            "suite=paper_mathvista",
+            f"suite.data={data}",
+            "method=fp",
+            "limit=6",
+            f"store={tmp_path / 'runs'}",
+        ],
+        env={name: value for name, value in os.environ.items() if name not in hidden},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
     assert done.returncode == 0, done.stderr
     (row,) = csv.DictReader((tmp_path / "runs" / "results.csv").open())
-    assert (row["suite"], row["metric"], row["n"]) == ("paper_mathvista", "accuracy_rule_based", "6")
+    assert (row["suite"], row["metric"], row["n"]) == (
+        "paper_mathvista",
+        "accuracy_rule_based",
+        "6",
+    )

@@ -1,5 +1,7 @@
-"""On PYTHONPATH, and so in every process of a sweep: what each asks and quantizes, a line at a time in a file of its own in the folder that
-WITNESS names, written before the work is done. Files stay small, so that they can be written while others cannot."""
+"""On PYTHONPATH, and so in every process of a sweep: what each asks and quantizes, a line at a time
+in a file of its own in the folder that WITNESS names, written before the work is done. Files stay
+small, so that they can be written while others cannot.
+"""
 
 import functools
 import importlib.abc
@@ -17,7 +19,18 @@ _counted = itertools.count()
 def _tell(what, key, parts):
     path = os.path.join(os.environ["WITNESS"], f"{os.getpid()}-{next(_counted) // LINES}")
     with open(path, "a") as file:
-        file.write(json.dumps({"at": time.time(), "process": os.getpid(), "what": what, "key": key, "parts": parts}) + "\n")
+        file.write(
+            json.dumps(
+                {
+                    "at": time.time(),
+                    "process": os.getpid(),
+                    "what": what,
+                    "key": key,
+                    "parts": parts,
+                }
+            )
+            + "\n"
+        )
 
 
 def _generate(real):
@@ -39,8 +52,12 @@ def _quantize_block(real):
 
 
 WATCHED = {
-    "harness.lmms_model": lambda module: setattr(module.LuqModel, "_generate", _generate(module.LuqModel._generate)),
-    "luq.bank": lambda module: setattr(module, "quantize_block", _quantize_block(module.quantize_block)),
+    "harness.evaluation.lmms_model": lambda module: setattr(
+        module.LuqModel, "_generate", _generate(module.LuqModel._generate)
+    ),
+    "luq.pipelines.bank": lambda module: setattr(
+        module, "quantize_block", _quantize_block(module.quantize_block)
+    ),
 }
 
 

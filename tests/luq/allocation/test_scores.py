@@ -2,11 +2,11 @@ import pytest
 import torch
 
 from luq.allocation.scores import block_influence, layer_error
-from luq.bank import quantize_block
-from luq.blocks import BlockInput, BlockWeights
 from luq.calibration.capture import BlockCapture, capture_blocks
-from luq.families import FAMILIES
-from luq.quantizers import GPTQ, RTN
+from luq.decoder.blocks import BlockInput, BlockWeights
+from luq.decoder.families import FAMILIES
+from luq.pipelines.bank import quantize_block
+from luq.quantizers.registry import GPTQ, RTN
 from luq.types import QuantizationError
 from tests.luq.replicas import tiny_llama, token_sequences
 
@@ -36,7 +36,12 @@ def test_layer_error_is_the_relative_change_of_the_outputs_and_falls_with_more_b
         errors.append(layer_error(block, FAMILY, weights, capture.stats[0]))
     assert errors == sorted(errors, reverse=True)
     assert 0 < errors[-1] < errors[0] < 1
-    same = BlockWeights({name: RTN(8, group=1, scale_dtype="float32")(torch.zeros(2, 2), None) for name in FAMILY.linears})
+    same = BlockWeights(
+        {
+            name: RTN(8, group=1, scale_dtype="float32")(torch.zeros(2, 2), None)
+            for name in FAMILY.linears
+        }
+    )
     with pytest.raises(RuntimeError):
         layer_error(block, FAMILY, same, capture.stats[0])
 
@@ -44,4 +49,9 @@ def test_layer_error_is_the_relative_change_of_the_outputs_and_falls_with_more_b
 def test_layer_error_refuses_methods_that_move_scales():
     model = tiny_llama(blocks=1)
     with pytest.raises(QuantizationError, match="use damage"):
-        layer_error(model.model.layers[0], FAMILY, BlockWeights({}, {"input_layernorm.weight": torch.ones(64)}), {})
+        layer_error(
+            model.model.layers[0],
+            FAMILY,
+            BlockWeights({}, {"input_layernorm.weight": torch.ones(64)}),
+            {},
+        )

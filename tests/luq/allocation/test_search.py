@@ -12,7 +12,11 @@ def counted(holds):
 def test_bisection_finds_every_threshold_of_a_falling_score_in_few_evaluations(blocks):
     for answer in range(blocks + 1):
         asked, holds = counted(lambda k, answer=answer: k <= answer)
-        assert bisect_k(blocks, holds) == scan_k(blocks, lambda k, answer=answer: k <= answer) == answer
+        assert (
+            bisect_k(blocks, holds)
+            == scan_k(blocks, lambda k, answer=answer: k <= answer)
+            == answer
+        )
         assert len(asked) <= 1 + (blocks + 1).bit_length()
         assert len(set(asked)) == len(asked)
 

@@ -31,14 +31,18 @@ def test_a_seed_fixes_the_entropy_and_order_and_rotation_of_the_tokens_hardly_ma
     assert cluster_entropy([tokens], 8, [3]) == [pytest.approx(first[3], abs=1e-6)]
     turned, _ = torch.linalg.qr(torch.randn(16, 16))
     for other in (tokens.flip(0), tokens @ turned):
-        assert sum(cluster_entropy([other], 8, range(5))) / 5 == pytest.approx(sum(first) / 5, abs=0.1)
+        assert sum(cluster_entropy([other], 8, range(5))) / 5 == pytest.approx(
+            sum(first) / 5, abs=0.1
+        )
 
 
 def test_the_start_with_the_least_inertia_counts(tokens):
     from luq.calibration.kmeans import kmeans
 
     found = kmeans([tokens], 8, range(4))
-    assert cluster_entropy([tokens], 8, [0], starts=4) == cluster_entropy([tokens], 8, [int(found.inertia.argmin())])
+    assert cluster_entropy([tokens], 8, [0], starts=4) == cluster_entropy(
+        [tokens], 8, [int(found.inertia.argmin())]
+    )
 
 
 def test_fewer_tokens_than_clusters_are_refused(tokens):

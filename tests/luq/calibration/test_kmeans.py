@@ -11,13 +11,21 @@ CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA de
 def blobs(count=3000, hidden=24, centres=12, seed=0):
     generator = torch.Generator().manual_seed(seed)
     places = torch.randn(centres, hidden, generator=generator) * 3
-    return places[torch.randint(centres, (count,), generator=generator)] + torch.randn(count, hidden, generator=generator)
+    return places[torch.randint(centres, (count,), generator=generator)] + torch.randn(
+        count, hidden, generator=generator
+    )
 
 
 def test_inertia_is_as_low_as_scikit_learns():
     tokens = blobs(centres=40)
     ours = kmeans([tokens], 25, range(5)).inertia.mean()
-    theirs = sum(KMeans(25, n_init=1, random_state=seed).fit(tokens.numpy()).inertia_ for seed in range(5)) / 5
+    theirs = (
+        sum(
+            KMeans(25, n_init=1, random_state=seed).fit(tokens.numpy()).inertia_
+            for seed in range(5)
+        )
+        / 5
+    )
     assert float(ours) == pytest.approx(theirs, rel=0.03)
 
 
@@ -28,8 +36,12 @@ def test_labels_and_sizes_are_those_of_the_nearest_centre_and_inertia_is_their_d
         assert torch.equal(torch.bincount(labels, minlength=12), sizes)
         centres = torch.stack([tokens[labels == j].mean(dim=0) for j in range(12)])
         distances = torch.cdist(tokens, centres)
-        assert float((distances.argmin(dim=1) == labels).float().mean()) > 0.98  # centres moved once more after the labels were given
-        assert float(distances.min(dim=1).values.square().sum()) == pytest.approx(float(inertia), rel=1e-3)
+        assert (
+            float((distances.argmin(dim=1) == labels).float().mean()) > 0.98
+        )  # centres moved once more after the labels were given
+        assert float(distances.min(dim=1).values.square().sum()) == pytest.approx(
+            float(inertia), rel=1e-3
+        )
 
 
 def test_well_separated_clusters_are_found_exactly():

@@ -2,7 +2,12 @@ import random
 
 import pytest
 
-from luq.calibration.stability import kendall_distance, rank_changes, seed_agreement, stable_clusters
+from luq.calibration.stability import (
+    kendall_distance,
+    rank_changes,
+    seed_agreement,
+    stable_clusters,
+)
 
 
 def test_kendall_distance_is_the_share_of_pairs_in_another_order():
@@ -12,7 +17,9 @@ def test_kendall_distance_is_the_share_of_pairs_in_another_order():
     rng = random.Random(0)
     a, b = ([rng.random() for _ in range(12)] for _ in range(2))
     pairs = [(i, j) for i in range(12) for j in range(i)]
-    assert kendall_distance(a, b) == pytest.approx(sum((a[i] < a[j]) != (b[i] < b[j]) for i, j in pairs) / len(pairs))
+    assert kendall_distance(a, b) == pytest.approx(
+        sum((a[i] < a[j]) != (b[i] < b[j]) for i, j in pairs) / len(pairs)
+    )
 
 
 def test_r23_ties_rank_by_block_number():
@@ -44,6 +51,9 @@ def test_without_an_elbow_the_first_still_stretch_counts_and_without_that_nothin
     rising = stable_clusters(grid, [0.01, 0.01, 0.01, 0.3, 0.5])
     assert (rising.clusters, "no elbow" in rising.rule) == (20, True)
     begins = stable_clusters([10, 20, 30, 40, 50, 60, 70], [0.30, 0.32, 0.24, 0.16, 0.24, 0.20])
-    assert (begins.clusters, "no elbow" in begins.rule) == (None, True)  # Kneedle says 20, the first point
+    assert (begins.clusters, "no elbow" in begins.rule) == (
+        None,
+        True,
+    )  # Kneedle says 20, the first point
     never = stable_clusters(grid, [0.1, 0.2, 0.3, 0.4, 0.5])
     assert (never.clusters, "no elbow" in never.rule) == (None, True)

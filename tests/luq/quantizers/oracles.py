@@ -3,8 +3,8 @@
 import torch
 from sklearn.cluster import KMeans
 
-from harness.bench_plain import plain_billm, plain_factor, plain_gptq
-from luq.contract import stats_of
+from bench.plain import plain_billm, plain_factor, plain_gptq
+from luq.pipelines.contract import stats_of
 
 
 def _hessian(inputs):
@@ -22,7 +22,9 @@ def plain_rtn(weight, bits, group=128, *, zero_included=True):
                 low, high = min(low, 0.0), max(high, 0.0)
             step = float(torch.tensor((high - low) / (2**bits - 1)).half())
             zero = min(max(round(-low / step), 0), 2**bits - 1)
-            codes = torch.tensor([min(max(round(float(w) / step) + zero, 0), 2**bits - 1) for w in part])
+            codes = torch.tensor(
+                [min(max(round(float(w) / step) + zero, 0), 2**bits - 1) for w in part]
+            )
             result[row, start : start + group] = step * (codes - zero)
     return result
 
@@ -62,15 +64,25 @@ def plain_awq(weight, inputs, bits):
 
 
 def plain_sage(weight, groups, share):
-    """The share of weights farthest from the mean at four bits, a step a row; the others a sign and the nearest of `groups` magnitudes."""
-    farthest = (weight - weight.mean()).abs().flatten().argsort(descending=True)[: round(share * weight.numel())]
+    """The share of weights farthest from the mean at four bits, a step a row; the others a sign and
+    the nearest of `groups` magnitudes.
+    """
+    farthest = (
+        (weight - weight.mean())
+        .abs()
+        .flatten()
+        .argsort(descending=True)[: round(share * weight.numel())]
+    )
     salient = torch.zeros(weight.numel(), dtype=torch.bool)
     salient[farthest] = True
     salient = salient.reshape(weight.shape)
     inliers = weight[~salient].abs().numpy()[:, None]
     fitted = KMeans(groups, n_init=3, random_state=1).fit(inliers)
     result = torch.zeros_like(weight)
-    result[~salient] = torch.from_numpy(fitted.cluster_centers_[fitted.labels_, 0]).float() * torch.where(weight >= 0, 1.0, -1.0)[~salient]
+    result[~salient] = (
+        torch.from_numpy(fitted.cluster_centers_[fitted.labels_, 0]).float()
+        * torch.where(weight >= 0, 1.0, -1.0)[~salient]
+    )
     for row in range(len(weight)):
         chosen = weight[row][salient[row]]
         if len(chosen):

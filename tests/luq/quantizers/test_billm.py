@@ -4,9 +4,14 @@ import numpy as np
 import pytest
 import torch
 
-from luq.contract import planted_layer, stats_of
+from luq.pipelines.contract import planted_layer, stats_of
 from luq.quantizers.billm import BiLLM, binarize
-from luq.quantizers.billm_search import column_errors, search_salient_columns, search_split, split_errors
+from luq.quantizers.billm_search import (
+    column_errors,
+    search_salient_columns,
+    search_split,
+    split_errors,
+)
 
 
 def plain_order(values, mask, order):
@@ -24,7 +29,9 @@ def plain_order(values, mask, order):
 
 
 def squared_error(values, mask, order):
-    """Squared error of binarizing the masked entries `order` times, (...,): Σ(x - μ)² - c·α², summed over rows, residual after residual."""
+    """Squared error of binarizing the masked entries `order` times, (...,): Σ(x - μ)² - c·α²,
+    summed over rows, residual after residual.
+    """
     count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
     residual = torch.where(mask, values, 0.0)
     scale = residual
@@ -48,8 +55,15 @@ def saliency():
 def test_the_closed_form_error_is_the_error_of_the_binarized_values(saliency, order):
     mask = torch.rand(saliency.shape, generator=torch.Generator().manual_seed(2)) < 0.4
     mask[4] = False
-    expected = (torch.where(mask, saliency, 0) - plain_order(saliency, mask, order)).double().square().sum()
-    assert float(squared_error(saliency.double(), mask, order)) == pytest.approx(float(expected), rel=1e-4)
+    expected = (
+        (torch.where(mask, saliency, 0) - plain_order(saliency, mask, order))
+        .double()
+        .square()
+        .sum()
+    )
+    assert float(squared_error(saliency.double(), mask, order)) == pytest.approx(
+        float(expected), rel=1e-4
+    )
 
 
 def test_the_column_search_finds_the_first_minimum_of_a_plain_loop(saliency):
@@ -75,7 +89,11 @@ def test_the_split_search_finds_the_minimum_of_a_plain_loop(saliency):
         sparse = (magnitude >= threshold) & ~salient
         dense = ~sparse & ~salient
         error = float(
-            (torch.where(salient, 0.0, saliency) - plain_order(saliency, sparse, 1) - plain_order(saliency, dense, 1))
+            (
+                torch.where(salient, 0.0, saliency)
+                - plain_order(saliency, sparse, 1)
+                - plain_order(saliency, dense, 1)
+            )
             .double()
             .square()
             .sum()
@@ -92,7 +110,9 @@ def test_column_errors_from_order_statistics_are_those_of_the_masks(saliency, si
     for count in range(1, 50):
         mask = torch.zeros_like(values, dtype=torch.bool)
         mask[:, :count] = True
-        expected.append(squared_error(values.double(), mask, 2) + squared_error(values.double(), ~mask, 2))
+        expected.append(
+            squared_error(values.double(), mask, 2) + squared_error(values.double(), ~mask, 2)
+        )
     torch.testing.assert_close(column_errors(values, 49), torch.stack(expected), rtol=1e-5, atol=0)
 
 
@@ -100,11 +120,15 @@ def test_column_errors_from_order_statistics_are_those_of_the_masks(saliency, si
 def test_split_errors_from_prefix_sums_are_those_of_the_masks(saliency, signed):
     values = saliency - saliency.mean() if signed else saliency
     values[:, ::7] = 0.0
-    thresholds = torch.cat([torch.zeros(1), values.abs().flatten().sort().values[50::97], values.abs().max()[None] * 2])
+    thresholds = torch.cat(
+        [torch.zeros(1), values.abs().flatten().sort().values[50::97], values.abs().max()[None] * 2]
+    )
     expected = []
     for threshold in thresholds:
         high = values.abs() >= threshold
-        expected.append(squared_error(values.double(), high, 1) + squared_error(values.double(), ~high, 1))
+        expected.append(
+            squared_error(values.double(), high, 1) + squared_error(values.double(), ~high, 1)
+        )
     torch.testing.assert_close(split_errors(values, thresholds), torch.stack(expected))
 
 

@@ -3,11 +3,11 @@
 import pytest
 import torch
 
-from luq.blocks import needs_inputs
-from luq.contract import output_error, planted_layer, quantized, stats_of
-from luq.packed_linear import PackedLinear
+from luq.decoder.blocks import needs_inputs
+from luq.decoder.packed_linear import PackedLinear
+from luq.pipelines.contract import output_error, planted_layer, quantized, stats_of
 from luq.types import LayerStats
-from tests.luq.quantizers.test_contract import METHODS
+from tests.luq.pipelines.test_contract import METHODS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 

@@ -1,17 +1,17 @@
 """A quantizer from another package: the README's, installed and used."""
 
 import re
-from pathlib import Path
 
 import pytest
 
-import luq.quantizers
-from harness.stored_bank import StoredBank
-from luq.blocks import BlockWeights
-from luq.contract import planted_layer
-from luq.quantizers import build_quantizer, installed_quantizers
+import luq.quantizers.registry
+from harness.store.bank import StoredBank
+from luq.decoder.blocks import BlockWeights
+from luq.pipelines.contract import planted_layer
+from luq.quantizers.registry import build_quantizer, installed_quantizers
+from tests.paths import ROOT
 
-README = Path(__file__).parents[3] / "README.md"
+README = ROOT / "README.md"
 
 
 @pytest.fixture

@@ -3,13 +3,15 @@
 import pytest
 import torch
 
-from luq.contract import planted_layer
+from luq.pipelines.contract import planted_layer
 from luq.quantizers.sage import SAGE
 from luq.types import stored_bits
 
 
 def relative_error(method, weight):
-    return float((method(weight, None).dequantize() - weight).square().sum() / weight.square().sum())
+    return float(
+        (method(weight, None).dequantize() - weight).square().sum() / weight.square().sum()
+    )
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +51,10 @@ def test_salient_weights_are_the_farthest_from_the_mean(weight):
 
 
 def test_spectral_groups_lose_no_more_than_a_few_per_cent_against_kmeans_of_the_same_number(weight):
-    spectral, plain = (relative_error(SAGE(clustering=c, groups=4, sample=600), weight) for c in ("spectral", "kmeans"))
+    spectral, plain = (
+        relative_error(SAGE(clustering=c, groups=4, sample=600), weight)
+        for c in ("spectral", "kmeans")
+    )
     assert spectral < 1.1 * plain
 
 

@@ -2,9 +2,9 @@
 
 import pytest
 
-from harness.evaluate import load_suites, mini_data
-from harness.model_card import NAMES, best_constant, measure, skipped
-from harness.store import Store
+from harness.evaluation.picture_suite import load_suites, mini_data
+from harness.store.store import Store
+from tools.model_card import NAMES, best_constant, measure, skipped
 
 LIMIT = 120  # questions of a suite; docs/embedded_model.md has all of them
 
@@ -29,11 +29,17 @@ def test_the_mean_over_suites_is_at_least_75_per_cent(bench):
 
 
 def test_no_block_is_dead_weight(bench, embedded):
-    """Skipping any one block costs points: a model with idle blocks would flatter every layer-wise method."""
+    """Skipping any one block costs points: a model with idle blocks would flatter every layer-wise
+    method.
+    """
     store, suites, _ = bench
-    some = {name: suites[name] for name in ("mini_vqav2", "mini_gqa", "mini_docvqa", "mini_mathvista")}
+    some = {
+        name: suites[name] for name in ("mini_vqav2", "mini_gqa", "mini_docvqa", "mini_mathvista")
+    }
     whole = measure(store, embedded, some, "full precision", 60)
     for block in range(len(embedded.blocks)):
         with skipped(embedded, block):
             without = measure(store, embedded, some, f"without {block}", 60)
-        assert sum(without[t].score for t in whole) < sum(s.score for s in whole.values()) - 4, block
+        assert sum(without[t].score for t in whole) < sum(s.score for s in whole.values()) - 4, (
+            block
+        )

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from tasks.mini import language, questions, scenes, suites
-from tasks.mini.model import IMAGE_TOKENS, build_processor
-from tasks.mini.training_data import SKILLS, Diet, TrainingRows, collate
+from tools.mini.model import IMAGE_TOKENS, build_processor
+from tools.mini.training_data import SKILLS, Diet, TrainingRows, collate
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +39,9 @@ def test_a_seed_draws_the_same_picture_and_another_seed_another():
 
 
 def test_every_symbol_is_drawn_and_no_two_look_alike():
-    masks = {s: scenes.glyph_mask(s) for s in (*scenes.KINDS, *scenes.LETTERS, *scenes.DIGITS, *"+-=>?")}
+    masks = {
+        s: scenes.glyph_mask(s) for s in (*scenes.KINDS, *scenes.LETTERS, *scenes.DIGITS, *"+-=>?")
+    }
     assert all(mask.sum() > 2 for mask in masks.values())
     for (a, first), (b, second) in itertools.combinations(masks.items(), 2):
         assert np.abs(first - second).sum() > 1, (a, b)
@@ -66,7 +68,10 @@ def test_training_and_evaluation_read_different_words():
 def test_evaluation_pictures_are_never_drawn_in_training(processor):
     stream = iter(TrainingRows(processor, 128, 0, Diet()))
     trained = {image.tobytes() for row in itertools.islice(stream, 200) for image in row.images}
-    asked = {np.asarray(row["image"]).tobytes() for row in suites.pope_rows(suites.Drawer("pope", suites.SEED), 200)}
+    asked = {
+        np.asarray(row["image"]).tobytes()
+        for row in suites.pope_rows(suites.Drawer("pope", suites.SEED), 200)
+    }
     assert not trained & asked
 
 
@@ -75,13 +80,19 @@ def test_relations_and_counts_agree_with_the_picture():
         if question.category == "number" and " red " in question.text:
             assert question.answer == str(sum(t.color == "red" for t in picture.things))
         if question.suite == "gqa" and question.text.startswith("What is left of"):
-            anchor = next(t for t in picture.things if t.kind == question.text.split()[-1].rstrip("?"))
-            (left,) = [t for t in picture.things if (t.row, t.column) == (anchor.row, anchor.column - 1)]
+            anchor = next(
+                t for t in picture.things if t.kind == question.text.split()[-1].rstrip("?")
+            )
+            (left,) = [
+                t for t in picture.things if (t.row, t.column) == (anchor.row, anchor.column - 1)
+            ]
             assert left.kind == question.answer
 
 
 def test_yes_and_no_are_balanced():
-    rows = list(suites.pope_rows(suites.Drawer("pope", 5), 300)) + list(suites.mme_rows(suites.Drawer("mme", 5), 300))
+    rows = list(suites.pope_rows(suites.Drawer("pope", 5), 300)) + list(
+        suites.mme_rows(suites.Drawer("mme", 5), 300)
+    )
     assert np.mean([row["answer"].lower() == "yes" for row in rows]) == 0.5
 
 
@@ -89,11 +100,16 @@ def test_yes_and_no_are_balanced():
 def test_a_suite_is_drawn_alike_from_a_seed_and_keeps_its_groups_whole(suite):
     _, rows, column = suites.SUITES[suite]
     first, second = (list(rows(suites.Drawer(suite, 7), 21)) for _ in range(2))
-    told = [[{k: v for k, v in row.items() if k != column} for row in rows] for rows in (first, second)]
+    told = [
+        [{k: v for k, v in row.items() if k != column} for row in rows] for rows in (first, second)
+    ]
     assert told[0] == told[1]
     assert len(first) >= 21
     if suite == "mme":
-        assert all(a["question_id"] == b["question_id"] for a, b in zip(first[::2], first[1::2], strict=True))
+        assert all(
+            a["question_id"] == b["question_id"]
+            for a, b in zip(first[::2], first[1::2], strict=True)
+        )
     if suite == "mmbench":
         assert len(first) % 4 == 0
 
@@ -114,7 +130,9 @@ def test_a_question_in_a_packed_row_sees_its_picture_and_itself_only(processor):
         for j in range(len(row.tokens)):
             related = row.segment[i] == row.segment[j] and row.question[j] in (0, row.question[i])
             assert bool(seen[i, j]) == (j <= i and related)
-    assert row.tokens.count(processor.tokenizer.convert_tokens_to_ids("<image>")) == IMAGE_TOKENS * len(row.images)
+    assert row.tokens.count(
+        processor.tokenizer.convert_tokens_to_ids("<image>")
+    ) == IMAGE_TOKENS * len(row.images)
 
 
 def test_packed_rows_are_trained_with_the_pixels_that_the_processor_gives(processor):

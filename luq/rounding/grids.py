@@ -1,0 +1,235 @@
+"""Uniform grids: from a range to scale and zero point, from weights to codes, and the packed form
+of both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import torch
+from torch import Tensor
+
+from luq.rounding.packing import pack_bits, unpack_bits
+from luq.types import Event, OptionError, QuantizationError
+
+ROUNDER = 1.5 * 2**23
+SCALE_DTYPES: dict[str, torch.dtype] = {"float16": torch.float16, "float32": torch.float32}
+
+
+def check_grid_options(method: str, bits: int, group: int, scale_dtype: str) -> None:
+    """Raise ValueError for a grid that no format can hold."""
+    if not 2 <= bits <= 8:
+        raise OptionError(f"{method}: bits is {bits}; choose 2 to 8")
+    if group != -1 and group < 1:
+        raise OptionError(
+            f"{method}: group is {group}; give a number of columns, or -1 for the whole row"
+        )
+    check_scale_dtype(method, scale_dtype)
+
+
+def check_scale_dtype(method: str, scale_dtype: str) -> None:
+    if scale_dtype not in SCALE_DTYPES:
+        raise OptionError(
+            f"{method}: scale_dtype is {scale_dtype!r}; choose one of {', '.join(SCALE_DTYPES)}"
+        )
+
+
+@dataclass(frozen=True)
+class Grid:
+    """scale:
+
+    (rows, 1) float32, already rounded to what is stored; zero: (rows, 1) float32 holding integers;
+    top: largest code.
+    """
+
+    scale: Tensor
+    zero: Tensor
+    top: int
+
+    def codes(self, weight: Tensor, out: Tensor | None = None) -> Tensor:
+        # Adding and subtracting 1.5 · 2²³ rounds to even, as torch.round does, without waking a
+        # second thread for a single column; beyond 2²² steps it is inexact, but there codes are cut
+        # to the grid's ends anyway.
+        return (
+            torch.div(weight, self.scale, out=out)
+            .add_(ROUNDER)
+            .sub_(ROUNDER)
+            .add_(self.zero)
+            .clamp_(0, self.top)
+        )
+
+    def value(self, codes: Tensor, out: Tensor | None = None) -> Tensor:
+        return torch.sub(codes, self.zero, out=out).mul_(self.scale)
+
+    def for_columns(self) -> Grid:
+        """The same grid for single columns: scale and zero (rows,)."""
+        return Grid(self.scale[:, 0], self.zero[:, 0], self.top)
+
+
+def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.dtype) -> Grid:
+    """The min/max grid of each row of `weight` (rows, columns), as in GPTQ (Frantar et al. 2023):
+    zero is always representable.
+
+    Asymmetric: s = (hi - lo) / (2^b - 1), z = round(-lo / s) with lo <= 0 <= hi. Symmetric: hi =
+    max |w| and, where any weight is negative, lo = -hi; z = 2^(b-1). Rows of zeros get the range
+    -1..1.
+    """
+    low = weight.amin(dim=1, keepdim=True).clamp(max=0)
+    high = weight.amax(dim=1, keepdim=True).clamp(min=0)
+    if symmetric:
+        high = torch.maximum(low.abs(), high)
+        low = torch.where(low < 0, -high, low)
+    empty = (low == 0) & (high == 0)
+    low, high = torch.where(empty, -1.0, low), torch.where(empty, 1.0, high)
+    top = 2**bits - 1
+    scale = ((high - low) / top).to(scale_dtype).float()
+    # A range below the smallest stored number would divide by zero: such rows get the smallest
+    # scale that can be stored.
+    scale = scale.clamp(min=torch.finfo(scale_dtype).smallest_normal)
+    if not bool(torch.isfinite(scale).all()):
+        raise QuantizationError(
+            f"a scale does not fit into {scale_dtype}: the largest range is"
+            f" {float((high - low).max()):.3g}; use scale_dtype=float32"
+        )
+    zero = (
+        torch.full_like(scale, float((top + 1) // 2))
+        if symmetric
+        else torch.round(-low / scale).clamp(0, top)
+    )
+    return Grid(scale, zero, top)
+
+
+@dataclass(frozen=True)
+class GridWeight:
+    """Codes on uniform grids, packed. groups: columns `c` use grid `c // group`, or
+    `group_index[c]` where columns were reordered.
+
+    codes: packed (out * in) integers of `bits` bits; scale: (out, groups); zero: packed (out *
+    groups), absent for symmetric grids; group_index: packed (in,), absent unless groups follow
+    another order of the columns.
+    """
+
+    format: ClassVar[str] = "grid"
+    out_features: int
+    in_features: int
+    bits: int
+    group: int
+    codes: Tensor
+    scale: Tensor
+    zero: Tensor | None
+    group_index: Tensor | None
+    events: tuple[Event, ...] = ()
+
+    @classmethod
+    def pack(
+        cls,
+        codes: Tensor,
+        scale: Tensor,
+        zero: Tensor | None,
+        *,
+        bits: int,
+        group: int,
+        scale_dtype: torch.dtype,
+        group_index: Tensor | None = None,
+        events: tuple[Event, ...] = (),
+    ) -> GridWeight:
+        """codes: (out, in); scale, zero: (out, groups); group_index: (in,) or None."""
+        out, inner = codes.shape
+        packed_index = (
+            None if group_index is None else pack_bits(group_index, _index_bits(scale.shape[1]))
+        )
+        packed_zero = None if zero is None else pack_bits(zero, bits)
+        packed = pack_bits(codes, bits)
+        return cls(
+            out,
+            inner,
+            bits,
+            group,
+            packed,
+            scale.to(scale_dtype).cpu(),
+            packed_zero,
+            packed_index,
+            events,
+        )
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.out_features, self.in_features
+
+    @property
+    def paper_bits(self) -> float:
+        return float(self.bits)
+
+    def tensors(self) -> dict[str, Tensor]:
+        named = {
+            "codes": self.codes,
+            "scale": self.scale,
+            "zero": self.zero,
+            "group_index": self.group_index,
+        }
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    def header(self) -> dict[str, Any]:
+        return {
+            "out_features": self.out_features,
+            "in_features": self.in_features,
+            "bits": self.bits,
+            "group": self.group,
+        }
+
+    def dequantize(self) -> Tensor:
+        """(out, in) float32."""
+        out, inner = self.shape
+        groups = self.scale.shape[1]
+        scale = self.scale.float()
+        zero = torch.full_like(scale, float(2 ** (self.bits - 1)))
+        if self.zero is not None:
+            zero = unpack_bits(self.zero, self.bits, out * groups).reshape(out, groups).float()
+        values = unpack_bits(
+            self.codes, self.bits, out * inner
+        ).float()  # in place from here: these layers are large
+        if self.group_index is None and inner % self.group == 0:
+            values = (
+                values.view(out, groups, self.group).sub_(zero[..., None]).mul_(scale[..., None])
+            )
+            return values.view(out, inner)
+        if self.group_index is None:
+            index = torch.arange(inner, device=scale.device) // self.group
+        else:
+            index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
+        return values.view(out, inner).sub_(zero[:, index]).mul_(scale[:, index])
+
+
+def round_to_grids(
+    weight: Tensor,
+    group: int,
+    fit: Callable[[Tensor], Grid],
+    *,
+    bits: int,
+    symmetric: bool,
+    scale_dtype: torch.dtype,
+) -> GridWeight:
+    """Each weight to the nearest code of its row's and group's grid. weight:
+
+    (out, in); group: columns, the last one may have fewer.
+    """
+    parts = weight.split(group, dim=1)
+    grids = [fit(part) for part in parts]
+    codes = torch.cat([grid.codes(part) for grid, part in zip(grids, parts, strict=True)], dim=1)
+    scale, zero = (
+        torch.cat([getattr(grid, name) for grid in grids], dim=1) for name in ("scale", "zero")
+    )
+    return GridWeight.pack(
+        codes, scale, None if symmetric else zero, bits=bits, group=group, scale_dtype=scale_dtype
+    )
+
+
+def _index_bits(groups: int) -> int:
+    bits = max(1, (groups - 1).bit_length())
+    if bits > 8:
+        raise QuantizationError(
+            f"{groups} groups a row need more than 8 bits of group index; use larger groups"
+        )
+    return bits

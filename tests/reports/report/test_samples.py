@@ -1,0 +1,81 @@
+"""The samples: where variants disagree, with the picture that was asked about and nothing else from
+the disk.
+"""
+
+import base64
+import json
+
+import pytest
+
+from reports.records.results import SuiteResult, to_json
+from reports.report.samples import samples
+from reports.report.write import write_report
+from tests.reports.report.test_leaderboard import add_cell
+from tests.reports.statistics.test_paired import result
+
+
+def add(root, key, scores, said, pictures=""):
+    add_cell(root, key=key, method=key, variant=key)
+    path = root / "results" / f"r{key}" / "result.json"
+    kept = SuiteResult.model_validate_json(path.read_text())
+    answers = [
+        answer.model_copy(
+            update={
+                "scores": {"f1": score},
+                "response": text,
+                "status": "answered" if text else "empty",
+            }
+        )
+        for answer, score, text in zip(result(scores).answers, scores, said, strict=True)
+    ]
+    path.write_text(to_json(kept.model_copy(update={"answers": answers, "pictures": pictures})))
+
+
+def test_questions_on_which_variants_disagree_come_first_with_answers_grouped(tmp_path):
+    add(tmp_path, "a", [1, 1, 1], ["cat", "dog", "2"])
+    add(tmp_path, "b", [1, 0, 1], ["cat", "cow", "2"])
+    add(tmp_path, "c", [1, 0, 0], ["cat", "cow", ""])
+    add(tmp_path, "d", [1, 1, 1], ["cat", "dog", "two"])
+    found = samples(write_report(tmp_path)[0].lines, tmp_path)
+    assert [one.question for one in found] == ["1", "2", "0"]
+    assert [(said.response, said.score, sorted(said.variants)) for said in found[0].said] == [
+        ("dog", 1, ["a", "d"]),
+        ("cow", 0, ["b", "c"]),
+    ]
+    assert {said.status for said in found[1].said} == {"answered", "empty"}
+    assert found[2].disagreement == 0
+    assert len(samples(write_report(tmp_path)[0].lines, tmp_path, shown=2)) == 2
+
+
+def test_the_picture_of_a_question_is_shown_as_it_is_kept(tmp_path):
+    folder = tmp_path / "pictures" / "p1"
+    folder.mkdir(parents=True)
+    (folder / f"{'0' * 32}.webp").write_bytes(b"picture")
+    (folder / "index.json").write_text(json.dumps({"0": [f"{'0' * 32}.webp"]}))
+    add(tmp_path, "a", [1], ["cat"], pictures="p1")
+    (one,) = samples(write_report(tmp_path)[0].lines, tmp_path)
+    assert one.pictures == (f"data:image/webp;base64,{base64.b64encode(b'picture').decode()}",)
+
+
+@pytest.mark.parametrize("name", ["../../secret.webp", "/etc/passwd", f"{'0' * 32}.svg", 3])
+def test_r21_an_index_cannot_name_other_files(tmp_path, name):
+    folder = tmp_path / "pictures" / "p1"
+    folder.mkdir(parents=True)
+    (tmp_path / "secret.webp").write_bytes(b"secret")
+    (folder / "index.json").write_text(json.dumps({"0": [name]}))
+    add(tmp_path, "a", [1], ["cat"], pictures="p1")
+    (one,) = samples(write_report(tmp_path)[0].lines, tmp_path)
+    assert one.pictures == ()
+    assert (
+        base64.b64encode(b"secret").decode() not in (tmp_path / "report" / "index.html").read_text()
+    )
+
+
+@pytest.mark.parametrize("index", [None, "{", '{"1": []}', "[]"])
+def test_a_missing_or_damaged_index_leaves_the_sample_without_its_picture(tmp_path, index):
+    if index is not None:
+        (tmp_path / "pictures" / "p1").mkdir(parents=True)
+        (tmp_path / "pictures" / "p1" / "index.json").write_text(index)
+    add(tmp_path, "a", [1], ["cat"], pictures="p1")
+    assert samples(write_report(tmp_path)[0].lines, tmp_path)[0].pictures == ()
+    assert "no picture kept" in (tmp_path / "report" / "index.html").read_text()

@@ -1,0 +1,55 @@
+"""A store that version 0.1.0 wrote: every command on it finds all done, and says the same."""
+
+import shutil
+import tarfile
+
+import pytest
+
+from harness.evaluation.lmms_model import LuqModel
+from luq.pipelines import bank
+from tests.paths import DATA
+
+ARCHIVE = DATA / "store_0_1_0.tar.xz"
+TABLES = ("results.csv", "comparisons.csv", "leaderboard.md")
+SWEEP = ("+sweep=first_look", "limit=4", "model.device=cpu")
+
+
+@pytest.fixture
+def old(tmp_path):
+    with tarfile.open(ARCHIVE) as archive:
+        archive.extractall(tmp_path / "runs", filter="data")
+    return tmp_path / "runs"
+
+
+@pytest.fixture
+def no_work(monkeypatch):
+    """Nothing may be asked, quantized or calibrated."""
+    monkeypatch.setattr(LuqModel, "_generate", lambda *_: pytest.fail("a question was asked"))
+    monkeypatch.setattr(bank, "quantize_block", lambda *_: pytest.fail("a block was quantized"))
+    monkeypatch.setattr(
+        "harness.variants.calibration_run.capture_blocks",
+        lambda *_, **__: pytest.fail("calibration ran"),
+    )
+
+
+def test_the_sweep_that_made_it_asks_nothing_and_shows_the_same_tables(run, old, no_work):
+    before = {name: (old / name).read_bytes() for name in TABLES}
+    for name in TABLES:
+        (old / name).unlink()
+    code, said = run(*SWEEP)
+    assert code == 0, said
+    assert "72 cells, all already done" in said
+    assert {name: (old / name).read_bytes() for name in TABLES} == before
+
+
+def test_answers_and_quantized_blocks_are_found_again_where_results_are_gone(run, old, no_work):
+    cells, results = len(list((old / "cells").iterdir())), sorted((old / "results").iterdir())
+    kept = {path.name: (path / "result.json").read_bytes() for path in results}
+    for kind in ("cells", "results"):
+        shutil.rmtree(old / kind)
+    code, said = run("method=gptq2", "limit=4", "model.device=cpu")
+    assert code == 0, said
+    assert cells == 72
+    made = {path.name: (path / "result.json").read_bytes() for path in (old / "results").iterdir()}
+    assert made
+    assert made.items() <= kept.items()
