@@ -1,6 +1,25 @@
-"""Errors that a user can act on. Each message names what, where and what to do."""
+"""Errors that a user can act on, and the exit codes they end a command with.
+
+Each message names what is wrong, where, and what to do next.
+"""
 
 from __future__ import annotations
+
+from enum import IntEnum
+
+
+class ExitCode(IntEnum):
+    """What a command ends with."""
+
+    OK = 0
+    FAILED = 1
+    """A cell, an entry of the store or a backend failed; everything else is there."""
+    BAD_CONFIG = 2
+    """The request cannot be carried out as written."""
+    UNDECIDED = 3
+    """The gate has too little to decide on."""
+    INTERRUPTED = 130
+    """Ctrl-C; the same command resumes."""
 
 
 class ConfigError(ValueError):

@@ -1,4 +1,8 @@
-"""The configuration as dataclasses: every key, its type, its meaning and its checks."""
+"""The configuration as dataclasses: every key, its type, its default and its meaning.
+
+The text below a key is its help: `python -m harness --help KEY` prints it, and docs/reference is
+made of it.
+"""
 
 from __future__ import annotations
 
@@ -7,250 +11,248 @@ from typing import Any
 
 from omegaconf import MISSING
 
-from harness.errors import ConfigError
-from harness.trackers.base import known_trackers
-from luq.allocation.orders import ORDERS
-
-STAGES = (
-    "evaluate",
-    "entropy",
-    "stability",
-    "orders",
-    "search",
-    "export",
-    "plan",
-    "gate",
-    "status",
-    "verify",
-    "gc",
-    "report",
-)
-LAUNCHERS = ("local", "joblib", "slurm")
-FORMATS = ("packed",)
-INPUTS = {
-    "fp": "inputs from the full-precision model: a block's entry serves every plan",
-    "graft": (
-        "inputs behind blocks quantized by its own method, from one whole-model run of each method"
-    ),
-    "sequential": "inputs behind the blocks of this very plan (LUQ, equation 7)",
-}
-SEVERAL = ("half", "quarters", "all")
-SCORES = ("divergence", "damage", "random")
-RULES = ("threshold", "budget")
-UNITS = ("block", "linear")
-INITS = ("k-means++", "random")
-PLACES = ("output", "input_norm", "output_norm")
-TOKENS = ("all", "image", "text")
-MEMORIES = ("full", "streamed")
-DTYPES = ("float32", "bfloat16", "float16")
-
 
 @dataclass
 class ModelConfig:
-    """name: in tables. path: a folder, a GGUF file or the name of a model on the hub (revision: a
-    branch, tag or commit); "mini" is the embedded model, "smollm2" that of an installed package.
-    memory: full (the whole model on the device) or streamed (its decoder blocks stay in their files
-    and visit the device one at a time; variants run on their packed weights). features_gib: disk
-    for vision features that do not fit into memory. batch_size, calibration_*: what `batch_size`
-    and `calibration` are unless told otherwise.
-    """
+    """The model whose decoder is quantized."""
 
     name: str = MISSING
+    """Name in tables."""
     path: str = MISSING
+    """A model folder, a GGUF file or a name on the hub; `mini` is the embedded model, `smollm2`
+    that of an installed package."""
     revision: str | None = None
+    """Branch, tag or commit on the hub; null for the default branch."""
     dtype: str = "float32"
+    """What the model computes in: float32, bfloat16 or float16."""
     device: str = "auto"
+    """`auto` (a GPU where there is one), `cpu`, `cuda` or `cuda:N`."""
     memory: str = "full"
+    """`full`: the whole model on the device. `streamed`: its decoder blocks stay in their files and
+    visit the device one at a time; variants are evaluated on their packed weights."""
     features_gib: float = 0.0
+    """Disk space for vision features that do not fit into memory, in GiB."""
     batch_size: int = 64
+    """What `batch_size` is unless it is given."""
     calibration_alpha: float = 0.5
+    """What `calibration.alpha` is with `calibration=mix`."""
     calibration_text: str = "mini"
+    """What `calibration.text` is unless it is given."""
     calibration_image_text: str | None = "mini"
+    """What `calibration.image_text` is unless it is given."""
     calibration_tokens: int = 262144
+    """What `calibration.tokens` is unless it is given."""
     calibration_sequence: int = 2048
+    """What `calibration.sequence` is unless it is given."""
 
 
 @dataclass
 class MethodConfig:
-    """name: in tables. low, high: a quantizer as {method:
-
-    NAME, option: value}, the name of another method whose quantizer it is to be, or null for full
-    precision. k: how many blocks get `low`, in `order`: a number, or `half`, `quarters` or `all`
-    for one or several runs. inputs: what a block is calibrated on (see INPUTS). candidates:
-    quantizers, written like `low`, among which every block, or linear (`unit`), gets the one that
-    keeps the summed `score` least within `budget_bits` stored bits per weight. reference: the
-    method with as many bits that stage=gate compares it with.
-    """
+    """How the decoder's linears are quantized."""
 
     name: str = MISSING
+    """Name in tables."""
     low: Any = None
+    """Quantizer of the k blocks that get the low-bit method: {method: NAME, option: value}, the
+    name of another method whose quantizer it is to be, or null for full precision."""
     high: Any = None
+    """Quantizer of all other blocks, written like `method.low`."""
     k: int | str = 0
+    """How many blocks get `method.low`: a number, `half`, `quarters` (three runs) or `all` (a run
+    for every k)."""
     order: str = "entropy"
+    """Which blocks come first: entropy, entropy_reverse, depth, first, random, influence,
+    layer_error or damage."""
     order_seed: int = 0
+    """Seed of the order `random`, and of random plans (`method.score=random`)."""
     inputs: str = "fp"
+    """What a block is calibrated on. `fp`: inputs of the full-precision model. `graft`: inputs
+    behind blocks quantized by its own method, from one whole-model run of each method.
+    `sequential`: inputs behind the blocks of this very plan (LUQ, equation 7)."""
     candidates: list[Any] = field(default_factory=list)
+    """Quantizers, written like `method.low`, among which every unit gets the one with which the
+    summed `method.score` is least within `method.budget_bits`."""
     budget_bits: float | None = None
+    """Stored bits per weight that the plan of `method.candidates` may use."""
     score: str = "divergence"
+    """What `method.candidates` are chosen by: divergence (Kullback-Leibler divergence from full
+    precision on held-out answers), damage (rise of their loss) or random."""
     unit: str = "block"
+    """What gets one of `method.candidates`: a whole block, or each linear."""
     reference: str | None = None
+    """The method with as many bits that stage=gate compares it with."""
 
 
 @dataclass
 class CalibrationConfig:
-    """alpha: share of the tokens that come from image-text samples. text, image_text: their
-    sources, `mini` or a path (see sources.py). tokens: in all. sequence: tokens of a text sequence.
-    """
+    """What the model is calibrated on."""
 
     alpha: float = 0.5
+    """Share of the tokens that come from image-text samples, 0 to 1."""
     text: str = "mini"
+    """Text source: `mini`, `wikitext2` (training split, from the hub) or a UTF-8 text file."""
     image_text: str | None = "mini"
+    """Image-text source: `mini`, `textvqa` (training split, from the hub), or the folder of a
+    saved data set with the columns image, question, and answer or answers."""
     tokens: int = 8192
+    """Tokens in all."""
     sequence: int = 64
+    """Tokens of a text sequence."""
     seed: int = 0
+    """Draws the samples."""
 
 
 @dataclass
 class EntropyConfig:
-    """clusters:
-
-    K of K-means, or `stable`: the K of `grid` from which on the ranking of the blocks stays. seeds:
-    how many are averaged; starts: of K-means, for each seed. init: how a start draws its centres.
-    at: where the activations are taken. tokens: of which kind. drop: share of the tokens, those of
-    largest norm, that is left out.
-    """
+    """How the entropy of a block's activations is measured (LUQ, equations 3 to 5)."""
 
     clusters: int | str = 100
+    """K of K-means, or `stable`: the K of `entropy.grid` from which on the ranking of the blocks
+    stays the same."""
     seeds: int = 5
+    """K-means runs that are averaged."""
     starts: int = 1
+    """K-means starts of each run, of which the one with the least inertia counts."""
     init: str = "k-means++"
+    """How a start draws its centres: k-means++ or random."""
     at: str = "output"
+    """Where activations are taken: output (of the block), input_norm (before the block's first
+    norm) or output_norm (behind the next norm)."""
     tokens: str = "all"
+    """Which tokens: all, image or text."""
     drop: float = 0.0
+    """Share of the tokens, those of largest norm, that is left out."""
     grid: list[int] = field(default_factory=lambda: list(range(10, 201, 10)))
+    """Values of K for stage=stability and `entropy.clusters=stable`."""
 
 
 @dataclass
 class SearchConfig:
-    """rule: threshold (the largest k whose score reaches tau) or budget (the smallest k whose
-    packed language model is within budget_mib, in MiB of 2**20 bytes). tau: in the metric's unit,
-    per cent or MME's points; relative: the points that may be lost to k=0 instead. suite, split,
-    metric: what is asked; the split must not be the one that is reported. scan: ask every k, not
-    only those of a binary search.
-    """
+    """How stage=search looks for k."""
 
     rule: str = "threshold"
+    """threshold: the largest k whose score reaches `search.tau`. budget: the smallest k whose
+    packed language model is within `search.budget_mib`."""
     tau: float | None = None
+    """Threshold in the metric's unit: per cent, or MME's points."""
     relative: bool = False
+    """Whether `search.tau` is the number of points that may be lost to k=0."""
     budget_mib: float | None = None
+    """Budget in MiB (2**20 bytes) of the packed language model."""
     suite: str = "mini_mme"
+    """Suite whose score decides."""
     split: str = "selection"
+    """Split of the suite that is asked; never the one that is reported."""
     metric: str | None = None
+    """Metric of the suite; null for its first primary one."""
     scan: bool = True
+    """Whether every k is evaluated, not only those of a binary search."""
 
 
 @dataclass
 class PlanConfig:
-    """The throughput that stage=plan reckons with: questions answered a second, and arithmetic on
-    the calibration data.
-    """
+    """The throughput that stage=plan reckons with."""
 
     questions_per_second: float = 5.0
+    """Questions answered a second."""
     teraflops: float = 50.0
+    """Arithmetic on the calibration data, in TFLOP/s."""
 
 
 @dataclass
 class GateConfig:
-    """questions: of each suite, unless `limit` says otherwise. more_bits: stored bits a weight that
-    a method may have above what it is compared with. earlier: the gate.json of an earlier run,
-    instead of the last one in the store that did not fail. seed: draws the calibration data, the
-    planted layers and, for the embedded suites, the questions.
-    """
+    """What stage=gate asks of a backend."""
 
     questions: int = 200
+    """Questions of each suite, unless `limit` is given."""
     more_bits: float = 0.0
+    """Stored bits per weight that the backend may have above what it is compared with."""
     earlier: str | None = None
+    """The gate.json of an earlier run; null for the last run in the store that did not fail."""
     seed: int = 0
+    """Draws the calibration data, the planted layers and the questions of the embedded suites."""
 
 
 @dataclass
 class LauncherConfig:
-    """name: local (one job of a sweep after the other), joblib (side by side in processes of this
-    machine) or slurm (an array job). workers: how many at once; null for one for each GPU, or for
-    every two cores, of SLURM as many as it gives. each: what a process is given at a time: a job (a
-    variant on all its suites) or a cell (on one of them). Of SLURM only: block: how many of these
-    each task of the array does; partition, minutes, cpus, gpus, memory_gib: of a task; sbatch:
-    further options by name; wait: until all have ended, else `stage=status` tells.
-    """
+    """Where the jobs of a sweep run."""
 
     name: str = "local"
+    """local: one after the other. joblib: in parallel processes of this machine. slurm: as an
+    array job."""
     workers: int | None = None
+    """Processes at once; null for one for each GPU, or for every two cores; of SLURM as many as
+    it gives."""
     each: str = "job"
+    """What a process is given at a time: job (a variant on all its suites) or cell (on one)."""
     block: int = 1
+    """SLURM: jobs or cells of one task of the array."""
     partition: str | None = None
+    """SLURM: partition."""
     minutes: int = 240
+    """SLURM: time limit of a task."""
     cpus: int = 2
+    """SLURM: CPUs of a task."""
     gpus: int = 0
+    """SLURM: GPUs of a task."""
     memory_gib: int | None = None
+    """SLURM: memory of a task, in GiB."""
     sbatch: dict[str, Any] = field(default_factory=dict)
+    """SLURM: further options of sbatch by name."""
     wait: bool = True
+    """SLURM: wait until all tasks have ended; otherwise stage=status shows their state."""
 
 
 @dataclass
 class GcConfig:
-    """everything: also free the bank, answers and scores, which no result needs but the next
-    variant would.
-    """
+    """What stage=gc frees."""
 
     everything: bool = False
+    """Also the bank, answers and scores, which no result needs but the next variant would."""
 
 
 @dataclass
 class TrackerConfig:
-    """name: of a file in harness/trackers, or none. project: that runs are filed under."""
+    """Where runs are tracked."""
 
     name: str = "none"
+    """none, jsonl (lines in the store), wandb, or a tracker of an installed package."""
     project: str = "luq-harness"
+    """Project that runs are filed under."""
 
 
 @dataclass
 class WorkersConfig:
-    """folder: of the environments that `make workers` builds. timeout: seconds after which a worker
-    is stopped.
-    """
+    """Environments of other quantization libraries."""
 
     folder: str = ".workers"
+    """Folder of the environments that `make workers` builds."""
     timeout: float = 7200.0
+    """Seconds after which a worker is stopped."""
 
 
 @dataclass
 class SuiteConfig:
-    """name: of this choice. folder: of the task files, inside the package `tasks`. tasks: names in
-    those files. data: local data instead of the hub's: a text file. window: tokens of a window of
-    text. batch_size: instead of the general one.
-    """
+    """What is evaluated."""
 
     name: str = MISSING
+    """Name of this choice of tasks."""
     folder: str = "mini"
+    """Folder of the task files, in `tasks`: mini, paper or text."""
     tasks: list[str] = field(default_factory=list)
+    """Names of tasks in that folder."""
     data: str | None = None
+    """Local data instead of the hub's: a folder with a saved data set for each task, or a text
+    file."""
     window: int = 2048
+    """Tokens of a window of text."""
     batch_size: int | None = None
+    """Questions or windows at once; null for `batch_size`."""
 
 
 @dataclass
 class Config:
-    """stage: evaluate (ask the suites, then report), entropy (of every block), stability (of the
-    blocks' ranking over K), orders (their scores against measured damage), search (for k), export
-    (write the variant as a model folder, in `format`, to `out`), plan (say what all of it would
-    store, need and cost, and do nothing), gate (pass, fail or undecided: beside the method
-    `baseline`, by default the method's own reference, and its own earlier run, with a loss of at
-    most `margin` points), status (which cells of a sweep are done, running, failed or missing),
-    verify (check every entry of the store), gc (free what no result needs; both only tell with
-    `dry_run`) or report. store: folder of everything that is kept. limit: questions a suite (pairs
-    and circular groups stay whole), null for all. cell: further overrides of one job, as sweeps use
-    them.
-    """
+    """Everything that a command can be told."""
 
     model: ModelConfig = field(default_factory=ModelConfig)
     method: MethodConfig = field(default_factory=MethodConfig)
@@ -265,214 +267,24 @@ class Config:
     workers: WorkersConfig = field(default_factory=WorkersConfig)
     tracker: TrackerConfig = field(default_factory=TrackerConfig)
     stage: str = "evaluate"
+    """What to do; `stage=list` and `--help` list the stages."""
     store: str = "runs"
+    """Folder that keeps everything."""
     limit: int | None = None
+    """Questions of each suite (MME's pairs and circular groups stay whole); null for all."""
     batch_size: int = 64
+    """Questions answered at once."""
     max_error_share: float = 0.005
+    """Share of questions that may raise an error before a cell fails."""
     baseline: str | None = None
+    """Method that stage=gate compares with; null for `method.reference`."""
     margin: float = 1.0
+    """Points that stage=gate lets a backend lose."""
     format: str = "packed"
+    """Form in which stage=export writes a variant."""
     out: str | None = None
+    """Folder that stage=export or stage=gate writes to; null for one inside the store."""
     quiet: bool = False
+    """Print nothing but errors."""
     dry_run: bool = False
-    cell: str = ""
-
-
-def check(config: Config) -> None:
-    """Raise ConfigError for values that no later stage could work with; k is checked against the
-    model where it is known.
-    """
-    _require(
-        config.stage in STAGES, f"stage is {config.stage!r}; choose one of {', '.join(STAGES)}"
-    )
-    _require(
-        config.limit is None or config.limit > 0,
-        f"limit is {config.limit}; give a number of questions above 0, or limit=null for all",
-    )
-    _require(
-        config.format in FORMATS, f"format is {config.format!r}; choose one of {', '.join(FORMATS)}"
-    )
-    speeds = (config.plan.questions_per_second, config.plan.teraflops)
-    _require(
-        min(speeds) > 0,
-        f"plan.questions_per_second and plan.teraflops are {speeds}; both must be above 0",
-    )
-    _require(config.margin > 0, f"margin is {config.margin}; it is a number of points above 0")
-    gate = config.gate
-    _require(gate.questions > 0, f"gate.questions is {gate.questions}; it must be at least 1")
-    _require(
-        gate.more_bits >= 0,
-        f"gate.more_bits is {gate.more_bits}; it is a number of bits, 0 or more",
-    )
-    _require(gate.seed >= 0, f"gate.seed is {gate.seed}; it is a whole number, 0 or more")
-    launcher = config.launcher
-    _require(
-        launcher.name in LAUNCHERS,
-        f"launcher is {launcher.name!r}; choose one of {', '.join(LAUNCHERS)}",
-    )
-    _require(
-        launcher.workers is None or launcher.workers > 0,
-        f"launcher.workers is {launcher.workers}; it must be at least 1",
-    )
-    _require(
-        launcher.each in ("job", "cell"), f"launcher.each is {launcher.each!r}; choose job or cell"
-    )
-    of_task = (launcher.block, launcher.minutes, launcher.cpus)
-    _require(
-        min(of_task) > 0,
-        f"launcher.block, .minutes and .cpus are {of_task}; they must be at least 1",
-    )
-    _require(
-        launcher.gpus >= 0, f"launcher.gpus is {launcher.gpus}; it is a number of GPUs, 0 or more"
-    )
-    trackers = known_trackers()
-    _require(
-        config.tracker.name in trackers,
-        f"tracker is {config.tracker.name!r}; choose one of {', '.join(trackers)}",
-    )
-    _require(
-        config.workers.timeout > 0,
-        f"workers.timeout is {config.workers.timeout}; it is a number of seconds above 0",
-    )
-    _require(
-        config.suite.window > 1,
-        f"suite.window is {config.suite.window}; a window of text has at least 2 tokens",
-    )
-    sizes = (config.batch_size, config.suite.batch_size)
-    _require(
-        all(size is None or size > 0 for size in sizes),
-        f"batch_size and suite.batch_size are {sizes}; they must be at least 1",
-    )
-    _require(
-        0 <= config.calibration.alpha <= 1,
-        f"calibration.alpha is {config.calibration.alpha}; it is a share of tokens, 0 to 1",
-    )
-    _require(
-        config.calibration.tokens > 0,
-        f"calibration.tokens is {config.calibration.tokens}; it must be above 0",
-    )
-    _require(
-        config.calibration.alpha == 0 or bool(config.calibration.image_text),
-        f"calibration.alpha is {config.calibration.alpha}, but there is no source of image-text"
-        " samples: set calibration.image_text, or calibrate on text alone with calibration=text",
-    )
-    _require(
-        config.calibration.sequence > 1,
-        f"calibration.sequence is {config.calibration.sequence}; it must be above 1",
-    )
-    _check_entropy(config.entropy)
-    if config.stage == "search":
-        _check_search(config.search)
-    _check_method(config.method)
-    _require(
-        config.model.memory in MEMORIES,
-        f"model.memory is {config.model.memory!r}; choose one of {', '.join(MEMORIES)}",
-    )
-    _require(
-        config.model.features_gib >= 0,
-        f"model.features_gib is {config.model.features_gib}; it is a size in GiB, 0 or more",
-    )
-    _require(
-        config.model.dtype in DTYPES,
-        f"model.dtype is {config.model.dtype!r}; choose one of {', '.join(DTYPES)}",
-    )
-    _require(
-        0 <= config.max_error_share < 1,
-        f"max_error_share is {config.max_error_share}; it is a share of questions, 0 to below 1",
-    )
-    _require(bool(config.suite.tasks), "suite.tasks is empty; name at least one task")
-
-
-def _check_method(method: MethodConfig) -> None:
-    number = isinstance(method.k, int)
-    _require(
-        number or method.k in SEVERAL,
-        f"method.k is {method.k!r}; it is a number of decoder blocks, or one of"
-        f" {', '.join(SEVERAL)}",
-    )
-    _require(
-        not number or int(method.k) >= 0,
-        f"method.k is {method.k}; it is a number of decoder blocks, 0 or more",
-    )
-    _require(
-        method.order in ORDERS,
-        f"method.order is {method.order!r}; choose one of {', '.join(ORDERS)}",
-    )
-    _require(
-        method.inputs in INPUTS,
-        f"method.inputs is {method.inputs!r}; choose one of {', '.join(INPUTS)}",
-    )
-    _require(
-        method.score in SCORES,
-        f"method.score is {method.score!r}; choose one of {', '.join(SCORES)}",
-    )
-    _require(
-        method.unit in UNITS, f"method.unit is {method.unit!r}; choose one of {', '.join(UNITS)}"
-    )
-    if method.candidates:
-        _require(
-            not method.low and not method.high,
-            f"{method.name} has candidates; method.low and method.high have no place beside them",
-        )
-        _require(
-            method.budget_bits is not None,
-            f"{method.name} has candidates but no budget; set method.budget_bits, in stored bits"
-            " per weight",
-        )
-
-
-def _check_search(search: SearchConfig) -> None:
-    _require(
-        search.rule in RULES, f"search.rule is {search.rule!r}; choose one of {', '.join(RULES)}"
-    )
-    key = "tau" if search.rule == "threshold" else "budget_mib"
-    _require(getattr(search, key) is not None, f"search.rule={search.rule} needs search.{key}")
-    _require(
-        search.budget_mib is None or search.budget_mib > 0,
-        f"search.budget_mib is {search.budget_mib}; it must be above 0",
-    )
-    _require(
-        not search.relative or search.tau is None or search.tau >= 0,
-        f"search.tau is {search.tau}; with search.relative=true it is the number of points that may"
-        " be lost, 0 or more",
-    )
-
-
-def _check_entropy(entropy: EntropyConfig) -> None:
-    number = isinstance(entropy.clusters, int)
-    _require(
-        number or entropy.clusters == "stable",
-        f"entropy.clusters is {entropy.clusters!r}; give a number or `stable`",
-    )
-    _require(
-        not number or int(entropy.clusters) > 1,
-        f"entropy.clusters is {entropy.clusters}; K-means needs at least 2",
-    )
-    _require(entropy.seeds > 0, f"entropy.seeds is {entropy.seeds}; it must be at least 1")
-    _require(entropy.starts > 0, f"entropy.starts is {entropy.starts}; it must be at least 1")
-    _require(
-        entropy.init in INITS, f"entropy.init is {entropy.init!r}; choose one of {', '.join(INITS)}"
-    )
-    _require(
-        entropy.at in PLACES, f"entropy.at is {entropy.at!r}; choose one of {', '.join(PLACES)}"
-    )
-    _require(
-        entropy.tokens in TOKENS,
-        f"entropy.tokens is {entropy.tokens!r}; choose one of {', '.join(TOKENS)}",
-    )
-    _require(
-        0 <= entropy.drop < 1,
-        f"entropy.drop is {entropy.drop}; it is a share of tokens, 0 to below 1",
-    )
-    ascending = (
-        len(entropy.grid) > 2 and entropy.grid == sorted(set(entropy.grid)) and entropy.grid[0] > 1
-    )
-    _require(
-        ascending,
-        f"entropy.grid is {entropy.grid}; give at least three rising numbers of clusters from 2 on",
-    )
-
-
-def _require(condition: bool, message: str) -> None:
-    if not condition:
-        raise ConfigError(message)
+    """stage=verify and stage=gc only say what they would do."""

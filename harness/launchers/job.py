@@ -1,4 +1,4 @@
-"""What every launcher shares: a job of a sweep, run in a process that others started."""
+"""What every launcher shares: a job of a sweep, run in a process that another one started."""
 
 from __future__ import annotations
 
@@ -8,25 +8,31 @@ from dataclasses import dataclass
 
 
 @dataclass(frozen=True)
-class Done:
-    """One job: its number, its exit code and, where the configuration could not be, why."""
+class JobResult:
+    """How one job ended.
+
+    Attributes:
+        number: Of the job in its sweep.
+        code: Exit code.
+        reason: Why, for a configuration that cannot be or a process that died; else "".
+    """
 
     number: int
     code: int
     reason: str = ""
 
 
-Told = Callable[[Done], None]
+OnResult = Callable[[JobResult], None]
 
 
-def run_one(number: int, overrides: list[str]) -> Done:
-    """With random numbers as they would be in a process of its own."""
+def run_one(number: int, overrides: list[str]) -> JobResult:
+    """Run a job with random numbers as they would be in a process of its own."""
     import numpy as np
     import torch
 
-    from harness.cli.main import run_job
+    from harness.stages.run import run_alone
 
     random.seed(0)
     np.random.seed(0)
     torch.manual_seed(0)
-    return Done(number, *run_job(overrides))
+    return JobResult(number, *run_alone(overrides))

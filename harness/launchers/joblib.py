@@ -15,22 +15,22 @@ from collections.abc import Sequence
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 
-from harness.launchers.job import Done, Told, run_one
+from harness.launchers.job import JobResult, OnResult, run_one
 
 ATTEMPTS = (
     50  # pools of workers that may die before the sweep gives up; each is followed by a new one
 )
 
 
-def run_side_by_side(
-    jobs: Sequence[Sequence[str]], workers: int, gpus: int, told: Told
-) -> list[Done]:
-    """Run every job; `told` of each that ends.
+def run_parallel(
+    jobs: Sequence[Sequence[str]], workers: int, gpus: int, on_result: OnResult
+) -> list[JobResult]:
+    """Run every job; `on_result` of each that ends.
 
     A worker that dies takes its pool with it; the jobs that have not ended go to a new one, where
     they resume. What has not ended after ATTEMPTS pools has failed.
     """
-    done: dict[int, Done] = {}
+    done: dict[int, JobResult] = {}
     for _ in range(ATTEMPTS):
         left = [number for number in range(len(jobs)) if number not in done]
         if not left:
@@ -47,21 +47,21 @@ def run_side_by_side(
                 )(delayed(_work)(number, list(jobs[number]), gpus) for number in left)
                 for one in running:
                     done[one.number] = one
-                    told(one)
+                    on_result(one)
         except TerminatedWorkerError:
             continue
     for number in (number for number in range(len(jobs)) if number not in done):
-        done[number] = Done(
+        done[number] = JobResult(
             number,
             1,
             f"workers died {ATTEMPTS} times before it was through: for want of memory? Try"
             " launcher.workers=1",
         )
-        told(done[number])
+        on_result(done[number])
     return [done[number] for number in range(len(jobs))]
 
 
-def usual_workers(gpus: int) -> int:
+def default_workers(gpus: int) -> int:
     """One for each GPU, or for every two cores."""
     return gpus or max(1, (os.cpu_count() or 1) // 2)
 
@@ -82,7 +82,7 @@ def _threads(workers: int) -> int:
     return max(1, (os.cpu_count() or 1) // workers)
 
 
-def _work(number: int, overrides: list[str], gpus: int) -> Done:
+def _work(number: int, overrides: list[str], gpus: int) -> JobResult:
     """In a worker: one job, on the worker's device."""
     _choose_device(gpus)
     return run_one(number, overrides)

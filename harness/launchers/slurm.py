@@ -17,7 +17,7 @@ import submitit
 
 from harness.config.schema import LauncherConfig
 from harness.errors import ConfigError
-from harness.launchers.job import Done, Told, run_one
+from harness.launchers.job import JobResult, OnResult, run_one
 
 LOOK = 2.0  # seconds between two looks at the queue
 
@@ -29,7 +29,7 @@ class Block:
     there.
     """
 
-    def __call__(self, jobs: list[tuple[int, list[str]]]) -> list[Done]:
+    def __call__(self, jobs: list[tuple[int, list[str]]]) -> list[JobResult]:
         return [run_one(number, overrides) for number, overrides in jobs]
 
     def checkpoint(self, jobs: list[tuple[int, list[str]]]) -> submitit.helpers.DelayedSubmission:
@@ -39,7 +39,7 @@ class Block:
 
 def submit(
     jobs: Sequence[Sequence[str]], folder: Path, options: LauncherConfig
-) -> list[submitit.Job[list[Done]]]:
+) -> list[submitit.Job[list[JobResult]]]:
     """One task for every `options.block` jobs. folder: shared by all nodes; scripts, logs and what
     the tasks return go into a new folder in it that only this user can write to: what they return
     is unpickled. Raises ConfigError where SLURM is not there.
@@ -70,17 +70,19 @@ def submit(
     blocks = [
         numbered[start : start + options.block] for start in range(0, len(numbered), options.block)
     ]
-    found: list[submitit.Job[list[Done]]] = executor.map_array(Block(), blocks)
+    found: list[submitit.Job[list[JobResult]]] = executor.map_array(Block(), blocks)
     return found
 
 
-def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> list[Done]:
-    """`told` of every job as its task ends.
+def wait(
+    tasks: Sequence[submitit.Job[list[JobResult]]], jobs: int, on_result: OnResult
+) -> list[JobResult]:
+    """`on_result` of every job as its task ends.
 
     A task that dies without a result is queued again, up to REQUEUES times, and goes on where it
     was; one that somebody cancelled is left to them.
     """
-    done: dict[int, Done] = {}
+    done: dict[int, JobResult] = {}
     left, silent = dict.fromkeys(tasks, REQUEUES), dict.fromkeys(tasks, 0)
     while left:
         for task in list(left):
@@ -88,7 +90,7 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
                 del left[task]
                 for one in _results(task):
                     done[one.number] = one
-                    told(one)
+                    on_result(one)
             elif (state := _state(task.job_id)) in DIED:
                 left[task] -= 1
                 if left[task] < 0 or not _requeued(task.job_id):
@@ -104,9 +106,9 @@ def wait(tasks: Sequence[submitit.Job[list[Done]]], jobs: int, told: Told) -> li
         "its task of SLURM ended without a result; see the logs in the folder slurm of the store,"
         " and run the command again"
     )
-    lost = [Done(number, 1, why) for number in range(jobs) if number not in done]
+    lost = [JobResult(number, 1, why) for number in range(jobs) if number not in done]
     for one in lost:
-        told(one)
+        on_result(one)
     return sorted([*done.values(), *lost], key=lambda one: one.number)
 
 
@@ -135,9 +137,9 @@ def _requeued(job: str) -> bool:
     )
 
 
-def _results(task: submitit.Job[list[Done]]) -> list[Done]:
+def _results(task: submitit.Job[list[JobResult]]) -> list[JobResult]:
     try:
-        found: list[Done] = task.result()
+        found: list[JobResult] = task.result()
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError):
         return []
     return found

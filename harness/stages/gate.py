@@ -5,13 +5,14 @@ its reference and its own earlier run.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
 import torch
 from pydantic import ValidationError
 
+from harness.config.compose import compose
 from harness.config.schema import Config
 from harness.errors import CellError, ConfigError
 from harness.evaluation.leakage import refuse_leakage
@@ -20,29 +21,37 @@ from harness.evaluation.picture_suite import Suite, load_suites, mini_data
 from harness.evaluation.text_suite import TextSuite
 from harness.progress import Progress
 from harness.provenance import made_with
-from harness.stages.evaluate import Job, answered, open_suites, open_workbench, outcome
+from harness.stages.base import Job, Outcome
+from harness.stages.cells import evaluate_on, scores_text
+from harness.stages.evaluate import open_suites
 from harness.store import digest
 from harness.store.store import Store, safe_name
-from harness.variants.calibration_run import Workbench, build, calibrated
+from harness.variants.calibration_run import CalibrationRun, open_run
+from harness.variants.quantizers import build, uses_calibration
+from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
 from luq.pipelines.contract import contract_checks, layer_errors
 from luq.types import QuantizationError, Quantizer
-from reports.records.gate import Check, GateRun, Measured, Role, Verdict, judge, junit, verdict_of
+from reports.records.gate import Check, GateRun, Measured, Role, judge, junit, verdict_of
 from reports.records.results import SuiteResult, to_json
 from tasks.mini import suites as mini
 
-EXIT: Mapping[Verdict, int] = {"pass": 0, "fail": 1, "undecided": 3}
 RESULT, REPORT, BEFORE = "gate.json", "junit.xml", "earlier.json"
 
 
-def gate(job: Job, progress: Progress) -> int:
-    """Judge one method; returns 0 for pass, 1 for fail, 3 for undecided.
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Judge the method of every job."""
+    return sum((_judge_method(job, progress) for job in jobs), Outcome())
 
-    A broken contract ends it before anything is evaluated.
-    """
-    config, baseline = (
-        _seeded(job.config),
-        (_seeded(job.baseline) if job.baseline is not None else None),
+
+def _judge_method(job: Job, progress: Progress) -> Outcome:
+    """Judge one method. A broken contract ends it before anything is evaluated."""
+    config, baseline = _seeded(job.config), _baseline(job)
+    versus = baseline.method.name if baseline else "its earlier run"
+    progress.announce(
+        len(config.suite.tasks) * (2 if baseline else 1),
+        0,
+        f"gate: {config.method.name} compared with {versus}",
     )
     store = Store(Path(config.store))
     checks = [
@@ -52,27 +61,19 @@ def gate(job: Job, progress: Progress) -> int:
     ]
     measured, key, device = None, "", torch.device("cpu")
     if any(check.verdict == "fail" for check in checks):
-        checks.append(
-            Check(
-                group="answers",
-                name="evaluation",
-                verdict="skipped",
-                detail="the contract is broken",
-            )
-        )
+        checks.append(_SKIPPED)
     else:
         progress.step("loading the model")
-        bench = open_workbench(config, progress)
+        bench = open_run(config, progress)
         device, suites = bench.loaded.device, _suites(config, bench, store)
         key = _key(config, bench, suites)
-        measured, found = _measured(bench, config, suites, progress)
-        checks.append(found)
+        measured, check = _measured(bench, config, suites, progress)
+        checks.append(check)
         if measured is not None:
             others = _others(config, baseline, bench, suites, store, key, progress)
-            checks += [check for other in others for check in _beside(measured, other, config)] or [
-                _alone(config)
-            ]
-    run = GateRun(
+            compared = [check for other in others for check in _beside(measured, other, config)]
+            checks += compared or [_alone(config)]
+    result = GateRun(
         model=config.model.name,
         method=config.method.name,
         baseline=baseline.method.name if baseline else None,
@@ -85,9 +86,23 @@ def gate(job: Job, progress: Progress) -> int:
         measured=measured,
         verdict=verdict_of(checks),
     )
-    _write(run, config, store, key)
-    _show(run, _folder(config), progress)
-    return EXIT[run.verdict]
+    _write(result, config, store, key)
+    _show(result, _folder(config), progress)
+    return Outcome(failed=int(result.verdict == "fail"), undecided=result.verdict == "undecided")
+
+
+_SKIPPED = Check(
+    group="answers", name="evaluation", verdict="skipped", detail="the contract is broken"
+)
+
+
+def _baseline(job: Job) -> Config | None:
+    """The same configuration with the method that this one is compared with."""
+    name = job.config.baseline or job.config.method.reference
+    if name is None:
+        return None
+    others = [one for one in job.overrides if not one.startswith(("method", "+method"))]
+    return _seeded(compose([*others, f"method={name}"]))
 
 
 def _seeded(config: Config) -> Config:
@@ -153,7 +168,7 @@ def _breach(check: Callable[[], None]) -> str:
     return ""
 
 
-def _suites(config: Config, bench: Workbench, store: Store) -> Mapping[str, Suite | TextSuite]:
+def _suites(config: Config, bench: CalibrationRun, store: Store) -> Mapping[str, Suite | TextSuite]:
     """The usual ones; the embedded ones under another seed ask other questions."""
     if config.suite.folder == "mini" and config.gate.seed:
         data = mini_data(store, config.suite.tasks, seed=mini.SEED + 10_000 * config.gate.seed)
@@ -162,20 +177,20 @@ def _suites(config: Config, bench: Workbench, store: Store) -> Mapping[str, Suit
 
 
 def _measured(
-    bench: Workbench, config: Config, suites: Mapping[str, Suite | TextSuite], progress: Progress
+    bench: CalibrationRun, config: Config, suites: Mapping[str, Suite | TextSuite], progress: Progress
 ) -> tuple[Measured | None, Check]:
     """What the method stores, its planted layers and its answers; or None and why not."""
     method, began = config.method, time.monotonic()
     title = f"{method.name} quantizes and answers"
     try:
         progress.step(f"quantizing {method.name}")
-        if calibrated(method):
+        if uses_calibration(method):
             refuse_leakage(config.calibration, suites)
-        variant = bench.variant(method)
+        variant = make_variant(bench, method, config.entropy, config.workers)
         lm = LuqModel(loaded=bench.loaded, batch_size=config.suite.batch_size or config.batch_size)
         lm.on_progress = progress.advance
         lm.calibration_pictures = (
-            bench.calibration_pictures() if calibrated(method) else frozenset()
+            bench.calibration_pictures() if uses_calibration(method) else frozenset()
         )
         results: dict[str, SuiteResult] = {}
         with applied(
@@ -185,9 +200,9 @@ def _measured(
                 progress.start_cell(
                     f"{method.name} on {suite.title}", suite.whole_groups(config.limit)
                 )
-                _, results[name] = answered(bench.store, lm, suite, variant.digest, config)
+                _, results[name] = evaluate_on(bench.store, lm, suite, variant.digest, config)
                 progress.finish_cell(
-                    f"{method.name} on {suite.title}", f"done, {outcome(results[name])}"
+                    f"{method.name} on {suite.title}", f"done, {scores_text(results[name])}"
                 )
     except (CellError, QuantizationError) as error:
         return None, Check(
@@ -227,7 +242,7 @@ Other = tuple[Role, Measured | Check]
 def _others(
     config: Config,
     baseline: Config | None,
-    bench: Workbench,
+    bench: CalibrationRun,
     suites: Mapping[str, Suite | TextSuite],
     store: Store,
     key: str,
@@ -263,7 +278,7 @@ def _alone(config: Config) -> Check:
     return Check(group="answers", name="comparison", verdict="undecided", detail=told)
 
 
-def _key(config: Config, bench: Workbench, suites: Mapping[str, Suite | TextSuite]) -> str:
+def _key(config: Config, bench: CalibrationRun, suites: Mapping[str, Suite | TextSuite]) -> str:
     """What must be equal for two runs of a method to be compared."""
     data = {name: (suite.data, suite.whole_groups(config.limit)) for name, suite in suites.items()}
     return digest.of_value(

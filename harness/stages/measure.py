@@ -4,19 +4,21 @@ against measured damage.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from harness.errors import ConfigError
 from harness.progress import Progress
-from harness.stages.evaluate import Job, open_workbench
+from harness.stages.base import Job, Outcome
 from harness.store import digest
 from harness.store.store import Store
 from harness.trackers.guarded import measurement_table, tracked
 from harness.variants.block_entropy import block_entropies, entropy_settings, stability
 from harness.variants.block_scores import damage_samples, measures
-from harness.variants.calibration_run import Workbench, build, quantizer_name
+from harness.variants.calibration_run import CalibrationRun, open_run
+from harness.variants.quantizers import build, quantizer_name
+from harness.variants.weights import BankWeights
 from luq.allocation.orders import ORDERS, block_score, coinciding
 from luq.calibration.stability import seed_agreement
 from luq.types import QuantizationError
@@ -25,16 +27,20 @@ from reports.records.results import to_json
 from reports.statistics.estimate import rank_correlation
 
 
-def measure(job: Job, progress: Progress) -> int:
-    """Make one measurement, unless the store has it; returns 1 if a layer cannot be quantized."""
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Make the measurement of every job; one with a layer that cannot be quantized has failed."""
+    return sum((_measure(job, progress) for job in jobs), Outcome())
+
+
+def _measure(job: Job, progress: Progress) -> Outcome:
     config = job.config
     progress.step(f"measuring {config.stage}")
-    bench = open_workbench(config, progress)
+    bench = open_run(config, progress)
     try:
         found = _STAGES[config.stage](bench, job)
     except QuantizationError as error:
         progress.message(f"FAILED {config.stage}: {error}")
-        return 1
+        return Outcome(failed=1)
     keep(bench.store, found)
     with tracked(
         config, config.stage, f"{config.stage} of {config.model.name}", job.sweep
@@ -42,7 +48,7 @@ def measure(job: Job, progress: Progress) -> int:
         tracker.table(config.stage, *measurement_table(found))
     progress.message(_title(found))
     progress.finish_cell(config.stage, "done")
-    return 0
+    return Outcome()
 
 
 def keep(store: Store, found: Measurement) -> None:
@@ -76,7 +82,7 @@ _QUESTION = (
 )
 
 
-def origin(bench: Workbench, job: Job) -> dict[str, Any]:
+def origin(bench: CalibrationRun, job: Job) -> dict[str, Any]:
     """What every measurement says of its calibration."""
     config = job.config.calibration
     return {
@@ -89,7 +95,7 @@ def origin(bench: Workbench, job: Job) -> dict[str, Any]:
     }
 
 
-def _entropy(bench: Workbench, job: Job) -> Entropy:
+def _entropy(bench: CalibrationRun, job: Job) -> Entropy:
     setting = entropy_settings(bench, job.config.entropy)
     bits = block_entropies(bench, setting)
     return Entropy(
@@ -104,7 +110,7 @@ def _entropy(bench: Workbench, job: Job) -> Entropy:
     )
 
 
-def _stability(bench: Workbench, job: Job) -> Stability:
+def _stability(bench: CalibrationRun, job: Job) -> Stability:
     setting = job.config.entropy
     found, changes, chosen = stability(bench, setting)
     taus = [seed_agreement(list(zip(*bits, strict=True))) for bits in found]
@@ -119,16 +125,17 @@ def _stability(bench: Workbench, job: Job) -> Stability:
     )
 
 
-def _orders(bench: Workbench, job: Job) -> Orders:
+def _orders(bench: CalibrationRun, job: Job) -> Orders:
     low = build(job.config.method.low, "method.low")
     if low is None:
         raise ConfigError(
             "stage=orders compares scores with the damage of a low method; choose a method that has"
             " one, such as method=luq"
         )
-    samples = damage_samples(bench, low)
+    bank = BankWeights(bench, job.config.workers)
+    samples = damage_samples(bench, bank, low)
     blocks = len(bench.loaded.blocks)
-    known = measures(bench, low)
+    known = measures(bench, bank, low, job.config.entropy)
     scores = {
         name: block_score(name, blocks, known)
         for name in ORDERS
@@ -177,7 +184,7 @@ def _title(found: Measurement) -> str:
     return found.text
 
 
-_STAGES: dict[str, Callable[[Workbench, Job], Measurement]] = {
+_STAGES: dict[str, Callable[[CalibrationRun, Job], Measurement]] = {
     "entropy": _entropy,
     "stability": _stability,
     "orders": _orders,

@@ -18,8 +18,10 @@ from harness.errors import ConfigError
 from harness.evaluation.task_files import read_task_file
 from harness.models.load import empty_model
 from harness.paths import TASKS
-from harness.stages.evaluate import Job, each_k, order_name
-from harness.variants.calibration_run import build
+from harness.progress import Progress
+from harness.stages.base import Job, Outcome, each_k
+from harness.stages.cells import order_name
+from harness.variants.quantizers import build
 from luq.decoder.blocks import needs_calibration
 from luq.decoder.families import decoder_blocks, find_family
 from luq.types import LayerStats, Quantizer, stored_bytes
@@ -299,6 +301,15 @@ class Plan:
     head: tuple[str, ...]
     rows: list[tuple[str, ...]]
     lines: list[str]
+
+
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Print the plan of every model of these jobs."""
+    for one in plan(jobs):
+        progress.table(one.head, one.rows)
+        for line in one.lines:
+            progress.message(line)
+    return Outcome()
 
 
 def plan(jobs: Sequence[Job]) -> list[Plan]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,11 @@ from harness.evaluation.lmms_model import LuqModel
 from harness.evaluation.picture_suite import Suite, evaluate_suite, load_suites, mini_data
 from harness.models.load import LoadedModel
 from harness.progress import Progress
-from harness.stages.evaluate import Job, open_workbench, order_name
+from harness.stages.base import Job, Outcome
+from harness.stages.cells import order_name
 from harness.stages.measure import keep, origin
-from harness.variants.calibration_run import Variant, Workbench
+from harness.variants.calibration_run import CalibrationRun, open_run
+from harness.variants.variant import Variant, make_variant
 from luq.allocation.search import bisect_k, scan_k, smallest_within
 from luq.decoder.apply import applied
 from luq.quantizers.keep import smallest_exact
@@ -32,10 +35,14 @@ WIDER = 1.22
 MIB = 2**20
 
 
-def search(job: Job, progress: Progress) -> int:
-    """Find k and keep what was found; returns 1 where no k holds."""
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Find k for every job; a search that finds none has failed."""
+    return sum((_search(job, progress) for job in jobs), Outcome())
+
+
+def _search(job: Job, progress: Progress) -> Outcome:
     progress.step("searching")
-    bench, settings = open_workbench(job.config, progress), job.config.search
+    bench, settings = open_run(job.config, progress), job.config.search
     if not job.config.method.low:
         raise ConfigError(
             "stage=search looks for the k of a method with a low and a high quantizer, such as"
@@ -48,7 +55,7 @@ def search(job: Job, progress: Progress) -> int:
     )
     keep(bench.store, found)
     progress.message(found.text)
-    return int(found.scan is None)
+    return Outcome(failed=int(found.scan is None))
 
 
 def language_model_bytes(loaded: LoadedModel, variant: Variant) -> int:
@@ -71,18 +78,19 @@ def language_model_bytes(loaded: LoadedModel, variant: Variant) -> int:
     )
 
 
-def _at(job: Job, bench: Workbench, k: int) -> Variant:
-    return bench.variant(replace(job.config.method, k=k))
+def _at(job: Job, bench: CalibrationRun, k: int) -> Variant:
+    config = job.config
+    return make_variant(bench, replace(config.method, k=k), config.entropy, config.workers)
 
 
-def _sizes(bench: Workbench, job: Job) -> list[int]:
+def _sizes(bench: CalibrationRun, job: Job) -> list[int]:
     return [
         language_model_bytes(bench.loaded, _at(job, bench, k))
         for k in range(len(bench.loaded.blocks) + 1)
     ]
 
 
-def _by_budget(bench: Workbench, job: Job, settings: SearchConfig) -> Search:
+def _by_budget(bench: CalibrationRun, job: Job, settings: SearchConfig) -> Search:
     sizes = _sizes(bench, job)
     assert settings.budget_mib is not None, "the configuration was checked"
     budget = int(settings.budget_mib * MIB)
@@ -109,7 +117,7 @@ def _by_budget(bench: Workbench, job: Job, settings: SearchConfig) -> Search:
 class _Judge:
     """Asks one suite's selection split for the score of any k, no question twice."""
 
-    def __init__(self, bench: Workbench, job: Job, progress: Progress):
+    def __init__(self, bench: CalibrationRun, job: Job, progress: Progress):
         self.bench, self.job, self.progress, self.settings = bench, job, progress, job.config.search
         self.suite = _selection_suite(bench, job)
         self.lm = LuqModel(loaded=bench.loaded, batch_size=job.config.batch_size)
@@ -252,7 +260,7 @@ class _Judge:
         return f"{where}: by binary search k = {binary} ({evaluations} evaluations){full}{rises}"
 
 
-def _selection_suite(bench: Workbench, job: Job) -> Suite:
+def _selection_suite(bench: CalibrationRun, job: Job) -> Suite:
     """The suite that k is chosen by, never on the questions that are reported. Raises ConfigError."""
     settings, config = job.config.search, job.config
     if config.suite.folder == "mini":
@@ -291,7 +299,7 @@ def _metric(suite: Suite, name: str | None) -> str:
 
 
 def _found(
-    bench: Workbench,
+    bench: CalibrationRun,
     job: Job,
     sizes: list[int],
     *,

@@ -12,21 +12,15 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.progress import Progress, duration
-from harness.stages.evaluate import (
-    CELL_FILE,
-    Job,
-    cell_key,
-    cell_label,
-    each_k,
-    look_at_model,
-    open_suites,
-)
+from harness.stages.base import STAGES, Job, Outcome, each_k
+from harness.stages.cells import CELL_FILE, cell_key, cell_label
+from harness.stages.evaluate import look_at_model, open_suites
 from harness.store.store import Store
 from reports.records.sealed_json import strict_json
 
 
 @dataclass(frozen=True)
-class Survey:
+class Workload:
     """cells: of all jobs, a measurement counting as one. done: that the store has. questions: in
     the others, at most, since variants that turn out to be equal are asked once. seconds: for
     these, by what such questions took before; None where nothing was asked before.
@@ -55,7 +49,7 @@ class Survey:
         )
 
 
-def survey(jobs: Sequence[Job]) -> Survey:
+def workload(jobs: Sequence[Job]) -> Workload:
     """Look at every cell of every job.
 
     Jobs whose configuration cannot be are left out here; they report themselves when they run.
@@ -64,7 +58,7 @@ def survey(jobs: Sequence[Job]) -> Survey:
     left: dict[str, int] = {}
     speeds: dict[str, float] = {}
     for job in jobs:
-        if job.config.stage != "evaluate":
+        if not STAGES[job.config.stage].cells:
             cells += 1
             continue
         loaded, store = look_at_model(job.config), Store(Path(job.config.store))
@@ -84,17 +78,19 @@ def survey(jobs: Sequence[Job]) -> Survey:
     seconds = (
         sum(count * speeds.get(name, usual) for name, count in left.items()) if speeds else None
     )
-    return Survey(cells, done, sum(left.values()), seconds)
+    return Workload(cells, done, sum(left.values()), seconds)
 
 
-def tell_states(jobs: Sequence[Job], progress: Progress) -> None:
-    """The state of every cell, and how many are in each."""
-    found = states(jobs)
-    progress.table(("cell", "state"), found, wrap=True)
-    counts = Counter(state for _, state in found)
-    progress.message(
-        ", ".join(f"{counts[state]} {state}" for state in ("done", "running", "failed", "missing"))
-    )
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Print the state of every cell of these jobs, and how many are in each."""
+    cells = states(jobs)
+    progress.table(("cell", "state"), cells, wrap=True)
+    counts = Counter(state for _, state in cells)
+    progress.message(", ".join(f"{counts[state]} {state}" for state in STATES))
+    return Outcome()
+
+
+STATES = ("done", "running", "failed", "missing")
 
 
 def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
@@ -113,7 +109,7 @@ def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
                 state = "missing"
                 if store.has("cells", key):
                     state = "done"
-                elif store.is_worked_on("cells", key):
+                elif store.is_running("cells", key):
                     state = "running"
                 elif (store.root / "failures" / f"{key}.json").exists():
                     state = "failed"

@@ -4,16 +4,18 @@ needs.
 
 from __future__ import annotations
 
-import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
 from harness.progress import Progress
-from harness.stages.evaluate import CELL_FILE, Job
-from harness.store.store import VALUE, AnswerLog, CorruptEntry, Store, explained, read_verified
+from harness.stages.base import Job, Outcome
+from harness.stages.cells import CELL_FILE
+from harness.store.answers import AnswerLog
+from harness.store.atomic import store_errors
+from harness.store.store import VALUE, Store
+from harness.store.tensors import CorruptEntry, read_verified
 from reports.records.measurements import FILE as MEASUREMENT
 from reports.records.measurements import read_measurement
 from reports.records.results import Cell, Failure, NewerSchema, SuiteResult, read_checked
@@ -37,7 +39,6 @@ BUILDING_BLOCKS = (
 )  # no result needs them, the next variant or a larger limit does
 LEFT_BEHIND = ("partial", "corrupt", "claims")
 OTHERS = ("report", "logs", "tracking", "submissions", "gate", "export", "slurm")
-ABANDONED = 3600.0  # seconds without a change after which nobody is thought to work on an entry
 
 
 Entry = TypeVar("Entry", Cell, SuiteResult)
@@ -57,11 +58,15 @@ class Kind:
     orphans: list[Path] = field(default_factory=list)
 
 
-def verify(job: Job, progress: Progress) -> int:
-    """Check every entry; returns 1 if any is damaged.
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Check every entry of the store; damaged ones count as failed.
 
-    Damaged ones are set aside, to be made again, unless `dry_run`.
+    They are set aside, to be made again, unless `dry_run`.
     """
+    return sum((_verify(job, progress) for job in jobs), Outcome())
+
+
+def _verify(job: Job, progress: Progress) -> Outcome:
     store = Store(Path(job.config.store))
     found = inspect(store.root)
     progress.table(
@@ -90,37 +95,14 @@ def verify(job: Job, progress: Progress) -> int:
         f"verify: {damaged} damaged of {sum(kind.entries for kind in found.values()):,} entries"
         + (f"; {done}" if damaged else "")
     )
-    return int(damaged > 0)
-
-
-def gc(job: Job, progress: Progress) -> int:
-    """Free what no result needs: statistics, factors, features and drawn data, orphans, what killed
-    writers and damaged entries left; with `gc.everything` also the bank, answers and scores, of
-    which further variants would be made. Returns 0.
-    """
-    store, config = Store(Path(job.config.store)), job.config
-    rows, total = [], 0
-    for name, paths in _garbage(store.root, everything=config.gc.everything).items():
-        size = sum(map(_size, paths))
-        total += size
-        rows.append((name, str(len(paths)), bytes_text(size)))
-        if not config.dry_run:
-            with explained(store.root):
-                for path in paths:
-                    _remove(path)
-    progress.table(("freed", "entries", "size"), rows)
-    progress.message(
-        f"gc: {bytes_text(total)}"
-        f" {'would be freed; dry run: nothing was changed' if config.dry_run else 'freed'}"
-    )
-    return 0
+    return Outcome(failed=int(damaged > 0))
 
 
 def inspect(root: Path) -> dict[str, Kind]:
     """Everything in a store, by kind. Nothing is changed."""
     found: dict[str, Kind] = {}
     for folder in sorted(path for path in root.iterdir() if path.is_dir()):
-        kind = found[folder.name] = Kind(bytes=_size(folder))
+        kind = found[folder.name] = Kind(bytes=size_of(folder))
         check = _check_of(folder.name)
         entries = sorted(folder.iterdir()) if folder.name not in (*OTHERS, *LEFT_BEHIND) else []
         for entry in entries:
@@ -133,7 +115,7 @@ def inspect(root: Path) -> dict[str, Kind]:
                 )
         if folder.name in LEFT_BEHIND:
             kind.orphans += sorted(folder.iterdir())
-    for name, paths in _unreferenced(root).items():
+    for name, paths in unreferenced(root).items():
         damaged = {path for path, _ in found[name].damaged}
         found[name].orphans += [path for path in paths if path not in damaged]
     return found
@@ -187,7 +169,7 @@ def _told(error: Exception) -> str:
     return str(error).splitlines()[0] if str(error) else type(error).__name__
 
 
-def _unreferenced(root: Path) -> dict[str, list[Path]]:
+def unreferenced(root: Path) -> dict[str, list[Path]]:
     """Results that no cell points to, and pictures that no result points to."""
     results = {
         cell.result
@@ -214,27 +196,7 @@ def _read(path: Path, schema: type[Entry]) -> Entry | None:
         return None
 
 
-def _garbage(root: Path, *, everything: bool) -> dict[str, list[Path]]:
-    """What may go, by kind; but for damaged entries only what nobody has touched for a while:
-    another process may be at work.
-    """
-    kinds = [*MADE_AGAIN, *(BUILDING_BLOCKS if everything else ()), *LEFT_BEHIND]
-    found = {
-        name: sorted((root / name).iterdir()) for name in kinds if (root / name).is_dir()
-    } | _unreferenced(root)
-    kept = {
-        name: [path for path in paths if name == "corrupt" or _abandoned(path)]
-        for name, paths in found.items()
-    }
-    return {name: paths for name, paths in kept.items() if paths}
-
-
-def _abandoned(path: Path) -> bool:
-    newest = max((one.stat().st_mtime for one in [path, *path.rglob("*")]), default=0.0)
-    return time.time() - newest > ABANDONED
-
-
-def _size(path: Path) -> int:
+def size_of(path: Path) -> int:
     return sum(one.lstat().st_size for one in _files(path))
 
 
@@ -245,14 +207,6 @@ def _files(path: Path) -> Iterator[Path]:
         yield from (one for one in path.rglob("*") if one.is_symlink() or one.is_file())
 
 
-def _remove(path: Path) -> None:
-    """A link goes, and not what it leads to."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path)
-    else:
-        path.unlink(missing_ok=True)
-
-
 def _set_aside(store: Store, kind: str, path: Path, reason: str) -> None:
     if kind == "answers":
         AnswerLog(
@@ -261,6 +215,6 @@ def _set_aside(store: Store, kind: str, path: Path, reason: str) -> None:
     elif path.is_dir():
         store.set_aside(kind, path.name, reason)
     else:
-        with explained(store.root):
+        with store_errors(store.root):
             (store.root / "corrupt").mkdir(exist_ok=True)
             path.rename(store.root / "corrupt" / f"{kind}-{path.name}")

@@ -1,0 +1,109 @@
+"""From overrides to a checked configuration, through Hydra."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from harness.config.checks import check
+from harness.config.schema import Config
+from harness.errors import ConfigError
+from harness.paths import CONF
+
+# What Hydra and OmegaConf raise for overrides that cannot be.
+COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)
+
+
+def register_schema() -> None:
+    """Make the schema known to Hydra under the name that conf/config.yaml uses."""
+    ConfigStore.instance().store(name="schema", node=Config)
+
+
+def compose(overrides: Sequence[str]) -> Config:
+    """The checked configuration of these overrides. It is shared: read it, do not write to it.
+
+    Args:
+        overrides: As on the command line: `method=gptq4`, `+method.high.group=64`.
+
+    Raises:
+        ConfigError: With Hydra's explanation, or that of `check`.
+    """
+    return _compose(tuple(overrides))
+
+
+@functools.lru_cache(maxsize=512)  # the jobs of a sweep are announced before they run
+def _compose(overrides: tuple[str, ...]) -> Config:
+    try:
+        if GlobalHydra.instance().is_initialized():
+            return to_config(hydra.compose("config", list(overrides)))
+        register_schema()
+        with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
+            return to_config(hydra.compose("config", list(overrides)))
+    except ConfigError:
+        raise
+    except COMPOSE_ERRORS as error:
+        raise ConfigError(explain(error)) from error
+
+
+def to_config(raw: DictConfig) -> Config:
+    """The checked dataclass of a composed configuration.
+
+    Raises:
+        ConfigError: For keys that the schema lacks, also those given with `+`, and for values that
+            `check` refuses.
+    """
+    _refuse_unknown(raw, Config, "")
+    config = OmegaConf.to_object(raw)
+    assert isinstance(config, Config)
+    for part in ("low", "high"):
+        named = getattr(config.method, part)
+        if isinstance(named, str):
+            setattr(config.method, part, _quantizer_of(named, f"method.{part}"))
+    config.method.candidates = [
+        _quantizer_of(one, "method.candidates") if isinstance(one, str) else one
+        for one in config.method.candidates
+    ]
+    check(config)
+    return config
+
+
+def _quantizer_of(name: str, key: str) -> Any:
+    """The quantizer of conf/method/NAME.yaml."""
+    files = {path.stem: path for path in (CONF / "method").glob("*.yaml")}
+    method = OmegaConf.to_container(OmegaConf.load(files[name])) if name in files else {}
+    if not isinstance(method, dict) or not method.get("high") or method.get("low"):
+        raise ConfigError(
+            f"{key}={name}: no method with one quantizer of that name; choose one of "
+            f"{', '.join(sorted(files))}, or null"
+        )
+    return method["high"]
+
+
+def _refuse_unknown(node: DictConfig, schema: type, path: str) -> None:
+    known = {field.name: field for field in dataclasses.fields(schema)}
+    for key in node:
+        if key not in known:
+            raise ConfigError(
+                f"unknown key {path}{key!s}; {path.rstrip('.') or 'the configuration'} has "
+                f"{', '.join(known)}"
+            )
+        default = known[str(key)].default_factory
+        if dataclasses.is_dataclass(default):
+            _refuse_unknown(node[key], default, f"{path}{key}.")
+
+
+def explain(error: BaseException) -> str:
+    """Hydra's and OmegaConf's explanation on one line, with the cause that names the key."""
+    causes = (error, error.__cause__)
+    texts = [str(one).strip() for one in causes if one is not None and str(one).strip()]
+    lines = (" ".join(text.split("Config search path")[0].split()) for text in texts)
+    return "; ".join(dict.fromkeys(lines))

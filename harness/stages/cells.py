@@ -1,0 +1,216 @@
+"""A cell: one variant on one suite. How it is named and keyed, and what is recorded of it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+
+from harness import distributed
+from harness.config.schema import Config, EntropyConfig, MethodConfig
+from harness.evaluation.lmms_model import LuqModel
+from harness.evaluation.picture_suite import Suite, evaluate_suite, load_result
+from harness.evaluation.text_suite import TextSuite, evaluate_text
+from harness.models.load import LoadedModel
+from harness.provenance import made_with
+from harness.stages.base import Job
+from harness.store import digest
+from harness.store.store import Store
+from harness.variants.quantizers import quantizer_name
+from harness.variants.variant import Variant
+from reports.records.results import Block, Cell, Failure, SuiteResult, to_json
+from reports.report.leaderboard import shown_score
+
+CELL_FILE = "cell.json"
+
+
+def cell_label(config: Config, suite: Suite | TextSuite) -> str:
+    """A cell in words: `luq k=4 on GQA`."""
+    return f"{variant_name(config)} on {suite.title}"
+
+
+def variant_name(config: Config) -> str:
+    """The method, with whatever differs from the defaults."""
+    method = config.method
+    unusual = [
+        order_name(config) if method.k else "",
+        method.inputs,
+        f"alpha {config.calibration.alpha:g}",
+    ]
+    parts = [
+        method.name,
+        f"k={method.k}" if method.k else "",
+        f"{method.budget_bits:g} bits" if method.candidates else "",
+    ]
+    parts += [
+        word
+        for word, usual in zip(unusual, ("entropy", "fp", "alpha 0.5"), strict=True)
+        if word != usual
+    ]
+    return " ".join(part for part in parts if part)
+
+
+def order_name(config: Config) -> str:
+    """The order of the blocks, with every entropy setting that differs from the defaults."""
+    method, usual = config.method, EntropyConfig()
+    if method.candidates and method.score != "random":
+        return f"{method.score} by {method.unit}"
+    if method.candidates or method.order == "random":
+        return f"random-{method.order_seed}"
+    if not method.order.startswith("entropy"):
+        return method.order
+    unusual = (
+        f"{name}={value}"
+        for name, value in asdict(config.entropy).items()
+        if value != getattr(usual, name) and name != "grid"
+    )
+    return " ".join([method.order, *unusual])
+
+
+def cell_key(config: Config, loaded: LoadedModel, suite: Suite | TextSuite) -> str:
+    """Digest of the request: of names and settings, not of weights."""
+    parts = [
+        config.model.name,
+        loaded.digest,
+        loaded.dtype,
+        _variant_settings(config.method),
+        asdict(config.calibration),
+        asdict(config.entropy),
+        suite.name,
+        suite.data,
+        suite.whole_groups(config.limit),
+        config.suite.batch_size or config.batch_size,
+    ]
+    return digest.of_value(parts)
+
+
+def _variant_settings(method: MethodConfig) -> dict[str, object]:
+    """Those settings of a method that make the variant."""
+    return {name: value for name, value in asdict(method).items() if name != "reference"}
+
+
+def complete_cell(store: Store, key: str) -> tuple[Cell, SuiteResult] | None:
+    """A stored cell with its result; None where either is missing, or damaged and set aside."""
+    cell = store.load_record("cells", key, CELL_FILE, Cell)
+    if cell is None:
+        return None
+    result = load_result(store, cell.result)
+    if result is None:
+        store.set_aside("cells", key, "its result is gone")
+        return None
+    return cell, result
+
+
+def fill_cell(
+    store: Store,
+    lm: LuqModel,
+    job: Job,
+    suite: Suite | TextSuite,
+    variant: Variant,
+    blocks: list[Block],
+    key: str,
+) -> tuple[Cell, SuiteResult]:
+    """Evaluate the variant that is in the model on one suite, and store the cell.
+
+    Args:
+        store: Where cells and results are kept.
+        lm: The model, with the variant's weights in it.
+        job: What asked for the cell.
+        suite: What is evaluated.
+        variant: What is in the model.
+        blocks: Description of its decoder blocks.
+        key: Of the cell.
+    """
+    began = time.monotonic()
+    stored = complete_cell(store, key) if distributed.count() == 1 else None
+    if stored is not None:
+        return stored  # another process was first
+    result_key, result = evaluate_on(store, lm, suite, variant.digest, job.config)
+    cell = Cell(
+        **_request(job),
+        paper_bits=variant.paper_bits,
+        stored_bits=variant.stored_bits,
+        stored_bytes=variant.stored_bytes,
+        suite=suite.name,
+        variant=variant.digest,
+        result=result_key,
+        seconds=time.monotonic() - began,
+        questions=suite.whole_groups(job.config.limit),
+        blocks=blocks,
+        events=list(variant.events),
+        made_with=made_with(lm.device, lm.loaded.dtype),
+    )
+    with store.create("cells", key) as folder:
+        (folder / CELL_FILE).write_text(to_json(cell))
+    (store.root / "failures" / f"{key}.json").unlink(missing_ok=True)
+    return cell, result
+
+
+def _request(job: Job) -> dict[str, object]:
+    """What a cell says of the request that made it."""
+    method, calibration = job.config.method, job.config.calibration
+    candidates = " or ".join(map(quantizer_name, method.candidates))
+    return {
+        "model": job.config.model.name,
+        "method": method.name,
+        "low": quantizer_name(method.low),
+        "high": candidates or quantizer_name(method.high),
+        "k": int(method.k),
+        "order": order_name(job.config),
+        "inputs": method.inputs,
+        "budget_bits": method.budget_bits,
+        "alpha": calibration.alpha,
+        "calibration_seed": calibration.seed,
+        "limit": job.config.limit,
+        "command": job.command,
+    }
+
+
+def evaluate_on(
+    store: Store, lm: LuqModel, suite: Suite | TextSuite, variant: str, config: Config
+) -> tuple[str, SuiteResult]:
+    """(key, result) of the variant of this digest, which is in the model, on one suite."""
+    if isinstance(suite, TextSuite):
+        with distributed.first_alone():
+            return evaluate_text(
+                store,
+                lm.loaded,
+                suite,
+                variant=variant,
+                limit=config.limit,
+                on_progress=lm.on_progress,
+            )
+    return evaluate_suite(
+        store,
+        lm,
+        suite,
+        variant=variant,
+        limit=config.limit,
+        max_error_share=config.max_error_share,
+    )
+
+
+def record_failure(store: Store, key: str, job: Job, suite: str, error: str) -> None:
+    """Keep why a cell could not be filled, for the report."""
+    config = job.config
+    failure = Failure(
+        model=config.model.name,
+        method=config.method.name,
+        k=int(config.method.k),
+        suite=suite,
+        limit=config.limit,
+        error=error,
+        command=job.command,
+    )
+    store.write_file(store.root / "failures" / f"{key}.json", to_json(failure))
+
+
+def scores_text(result: SuiteResult) -> str:
+    """The primary scores of a result in a few words."""
+    scores = [
+        score.text
+        for metric in result.metrics
+        if metric.primary and (score := shown_score(metric)) is not None
+    ]
+    perplexity = bool(result.metrics) and result.metrics[0].statistic == "perplexity"
+    unit = "windows" if perplexity else "questions"
+    return f"{' and '.join(scores) or 'no score'} ({result.n:,} {unit})"

@@ -1,0 +1,73 @@
+"""stage=gc: free what no result of a store needs."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from harness.progress import Progress
+from harness.stages.base import Job, Outcome
+from harness.stages.verify import BUILDING_BLOCKS, LEFT_BEHIND, MADE_AGAIN, size_of, unreferenced
+from harness.store.atomic import store_errors
+from harness.store.store import Store
+from reports.report.leaderboard import bytes_text
+
+ABANDONED = 3600.0  # seconds without a change after which nobody is thought to work on an entry
+
+
+def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
+    """Free what no result needs of the store of every job."""
+    return sum((_free(job, progress) for job in jobs), Outcome())
+
+
+def _free(job: Job, progress: Progress) -> Outcome:
+    """Free what no result needs: statistics, factors, features and drawn data, orphans, what killed
+    writers and damaged entries left; with `gc.everything` also the bank, answers and scores, of
+    which further variants would be made.
+    """
+    store, config = Store(Path(job.config.store)), job.config
+    rows, total = [], 0
+    for name, paths in _garbage(store.root, everything=config.gc.everything).items():
+        size = sum(map(size_of, paths))
+        total += size
+        rows.append((name, str(len(paths)), bytes_text(size)))
+        if not config.dry_run:
+            with store_errors(store.root):
+                for path in paths:
+                    _remove(path)
+    progress.table(("freed", "entries", "size"), rows)
+    progress.message(
+        f"gc: {bytes_text(total)}"
+        f" {'would be freed; dry run: nothing was changed' if config.dry_run else 'freed'}"
+    )
+    return Outcome()
+
+
+def _garbage(root: Path, *, everything: bool) -> dict[str, list[Path]]:
+    """What may go, by kind; but for damaged entries only what nobody has touched for a while:
+    another process may be at work.
+    """
+    kinds = [*MADE_AGAIN, *(BUILDING_BLOCKS if everything else ()), *LEFT_BEHIND]
+    found = {
+        name: sorted((root / name).iterdir()) for name in kinds if (root / name).is_dir()
+    } | unreferenced(root)
+    kept = {
+        name: [path for path in paths if name == "corrupt" or _abandoned(path)]
+        for name, paths in found.items()
+    }
+    return {name: paths for name, paths in kept.items() if paths}
+
+
+def _abandoned(path: Path) -> bool:
+    newest = max((one.stat().st_mtime for one in [path, *path.rglob("*")]), default=0.0)
+    return time.time() - newest > ABANDONED
+
+
+def _remove(path: Path) -> None:
+    """A link goes, and not what it leads to."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,59 @@
+"""Running one job, in whichever process it is given to."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from loguru import logger
+
+from harness.config.schema import Config
+from harness.errors import ConfigError, ExitCode, StoreError
+from harness.progress import SILENT, Progress
+from harness.stages.base import Job, Outcome, find_stage, read_job
+from harness.trackers.base import known_trackers
+
+
+def check_installed(config: Config) -> None:
+    """Refuse a stage or a tracker that does not exist, before any work begins.
+
+    Raises:
+        ConfigError: Lists those that there are.
+    """
+    find_stage(config.stage)
+    trackers = known_trackers()
+    if config.tracker.name not in trackers:
+        raise ConfigError(
+            f"tracker.name is {config.tracker.name!r}; choose one of {', '.join(trackers)}"
+        )
+
+
+def run_job(job: Job, progress: Progress) -> Outcome:
+    """Run the stage of one job.
+
+    Raises:
+        ConfigError: For a request that cannot be carried out as written.
+        StoreError: Where the store cannot be read or written.
+    """
+    log_to(Path(job.config.store))
+    return find_stage(job.config.stage).run([job], progress)
+
+
+def run_alone(overrides: Sequence[str]) -> tuple[int, str]:
+    """(exit code, reason) of one job in a process that a launcher started; prints nothing."""
+    try:
+        job = read_job(overrides)
+        check_installed(job.config)
+        return int(run_job(job, SILENT).exit_code), ""
+    except ConfigError as error:
+        return int(ExitCode.BAD_CONFIG), str(error)
+    except StoreError as error:
+        return int(ExitCode.FAILED), str(error)
+
+
+def log_to(root: Path) -> None:
+    """Log everything to a file of the store, and the harness's own warnings to the terminal too."""
+    logger.remove()
+    logger.add(root / "logs" / "harness.log", level="INFO", enqueue=False)
+    logger.add(sys.stderr, level="WARNING", filter="harness", format="{level}: {message}")
