@@ -1,1 +1,1 @@
-"""Where runs are tracked: a file for each tracker, called by its name in `tracker=NAME`."""
+"""Experiment tracking: one file for each tracker, chosen by its name with `tracker=NAME`."""

@@ -1,24 +1,36 @@
-"""Where runs are tracked: a tracker is one file here, called by its name in `tracker=NAME`, with a
-function `open_tracker`.
+"""What a tracker is, and which trackers there are: files of this folder that have a function
+`open_tracker`, and entry points of other packages.
 """
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import Protocol
 
-FOLDER = Path(__file__).parent
+import harness.trackers
+from harness.errors import ConfigError
+
+GROUP = "harness.trackers"  # of the entry points, and the package whose files are trackers
 NONE = "none"
+SUPPORT = {"base", "guarded", "values"}  # files of the folder that are no trackers
 Value = str | int | float | bool | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """What is tracked as one run: a variant, or a measurement. identity: the same for the same
-    settings, so that a run is taken up again. group: the sweep it belongs to; stage: what is done.
-    settings: as a flat mapping, without secrets: nothing of the environment.
+    """What is tracked as one run: a variant, a measurement or a report.
+
+    Attributes:
+        identity: A digest of stage and settings: a run that is repeated continues under it.
+        name: For people.
+        group: The sweep that the run belongs to.
+        stage: The stage that the run is of.
+        settings: The configuration as one flat mapping, without anything of the environment.
     """
 
     identity: str
@@ -28,15 +40,40 @@ class Run:
     settings: Mapping[str, Value]
 
 
-def known_trackers() -> list[str]:
-    return sorted({NONE, *(path.stem for path in FOLDER.glob("*.py") if path.stem != "__init__")})
-
-
 class Tracker(Protocol):
-    """Numbers by name, tables and figures of one run.
+    """Receives the numbers, tables and figures of one run.
 
-    Whatever it raises is told once and tracked no further; the run goes on.
+    Whatever it raises is reported once, and the run goes on without it.
     """
+
+    def scalars(self, values: Mapping[str, float]) -> None:
+        """Record numbers by name."""
+
+    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        """Record a table with one heading for each column."""
+
+    def figure(self, name: str, svg: str) -> None:
+        """Record a figure, given as the text of an SVG file."""
+
+    def finish(self) -> None:
+        """End the run."""
+
+
+class OpenTracker(Protocol):
+    """The function `open_tracker` of a tracker's file, or the object of its entry point."""
+
+    def __call__(self, run: Run, folder: Path, project: str) -> Tracker:
+        """Begin a run, or continue the one of the same identity.
+
+        Args:
+            run: What is tracked.
+            folder: For the tracker's files, inside the store; it may not exist yet.
+            project: The name under which all runs are filed.
+        """
+
+
+class Untracked:
+    """The tracker `none`, which records nothing."""
 
     def scalars(self, values: Mapping[str, float]) -> None: ...
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None: ...
@@ -44,9 +81,53 @@ class Tracker(Protocol):
     def finish(self) -> None: ...
 
 
-class OpenTracker(Protocol):
-    """What the file of a tracker calls `open_tracker`. folder: of the store, for what is written;
-    project: a name for all runs.
-    """
+def known_trackers() -> list[str]:
+    """Names of all trackers, without importing them."""
+    return sorted({NONE, *_files(), *(point.name for point in entry_points(group=GROUP))})
 
-    def __call__(self, run: Run, folder: Path, project: str) -> Tracker: ...
+
+def find_tracker(name: str) -> OpenTracker:
+    """The opener of a tracker, which imports the tracker's code only when it is called.
+
+    A tracker of this folder takes precedence over an entry point of its name.
+
+    Raises:
+        ConfigError: No tracker has this name, or several packages bring one; lists the known names.
+    """
+    if name == NONE:
+        return lambda run, folder, project: Untracked()
+    if name in _files():
+        return _of_module(f"{GROUP}.{name}")
+    points = list({point.value: point for point in entry_points(group=GROUP, name=name)}.values())
+    if len(points) > 1:
+        raise ConfigError(
+            f"tracker is {name!r}, which {' and '.join(point.value for point in points)} are"
+            " called; uninstall one of the packages"
+        )
+    if not points:
+        raise ConfigError(
+            f"tracker is {name!r}; choose one of {', '.join(known_trackers())}, or install the"
+            " package that has it"
+        )
+    return _of_entry_point(points[0])
+
+
+def _files() -> set[str]:
+    modules = {module.name for module in pkgutil.iter_modules(harness.trackers.__path__)}
+    return modules - SUPPORT
+
+
+def _of_module(module: str) -> OpenTracker:
+    def open_tracker(run: Run, folder: Path, project: str) -> Tracker:
+        opener: OpenTracker = importlib.import_module(module).open_tracker
+        return opener(run, folder, project)
+
+    return open_tracker
+
+
+def _of_entry_point(point: EntryPoint) -> OpenTracker:
+    def open_tracker(run: Run, folder: Path, project: str) -> Tracker:
+        opener: OpenTracker = point.load()
+        return opener(run, folder, project)
+
+    return open_tracker

@@ -1,8 +1,7 @@
-"""What is told to a tracker, and that nothing which goes wrong there matters here."""
+"""Runs that are tracked by a tracker whose failures do not matter to them."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, is_dataclass
@@ -14,162 +13,112 @@ from loguru import logger
 from harness import distributed
 from harness.config.schema import Config
 from harness.store import digest
-from harness.trackers.base import NONE, OpenTracker, Run, Tracker, Value
-from reports.records.measurements import Entropy, Measurement
-from reports.records.results import Cell, SuiteResult
+from harness.trackers.base import NONE, Run, Tracker, Untracked, Value, find_tracker
+from harness.trackers.values import add_study, cell_scalars, layer_table, measurement_table
 from reports.report.studies import Study
+
+__all__ = [
+    "Guarded",
+    "cell_scalars",
+    "flat",
+    "layer_table",
+    "measurement_table",
+    "track_report",
+    "tracked",
+]
+SETTINGS = ("model", "method", "calibration", "entropy", "suite")  # what identifies a run
 
 
 class Guarded:
-    """A tracker whose first failure is its last: it is told, and the run goes on untracked."""
+    """A tracker whose first failure is its last: it is reported, and the run goes on untracked.
+
+    Args:
+        name: Of the tracker, for the report of its failure.
+        make: Opens the tracker; may fail as well.
+    """
 
     def __init__(self, name: str, make: Callable[[], Tracker]):
-        self.name, self.tracker = name, None
-        self.tracker = self._tried(make)
+        self.name = name
+        self.tracker: Tracker | None = None
+        self._attempt(lambda: setattr(self, "tracker", make()))
 
     def scalars(self, values: Mapping[str, float]) -> None:
-        self._tell(lambda tracker: tracker.scalars(values))
+        """Record numbers by name."""
+        self._pass(lambda tracker: tracker.scalars(values))
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
-        self._tell(lambda tracker: tracker.table(name, head, rows))
+        """Record a table with one heading for each column."""
+        self._pass(lambda tracker: tracker.table(name, head, rows))
 
     def figure(self, name: str, svg: str) -> None:
-        self._tell(lambda tracker: tracker.figure(name, svg))
+        """Record a figure, given as the text of an SVG file."""
+        self._pass(lambda tracker: tracker.figure(name, svg))
 
     def finish(self) -> None:
-        self._tell(lambda tracker: tracker.finish())
+        """End the run."""
+        self._pass(lambda tracker: tracker.finish())
 
-    def _tell(self, what: Callable[[Tracker], None]) -> None:
-        tracker: Any = self.tracker
+    def _pass(self, action: Callable[[Tracker], None]) -> None:
+        tracker = self.tracker
         if tracker is not None:
-            self._tried(lambda: what(tracker))
+            self._attempt(lambda: action(tracker))
 
-    def _tried(self, what: Callable[[], Any]) -> Any:
+    def _attempt(self, action: Callable[[], None]) -> None:
         try:
-            return what()
+            action()
         except Exception as error:  # noqa: BLE001 (whatever a tracker raises must not fail a run)
             logger.warning(
                 f"tracker {self.name} failed and is left out from here on: {type(error).__name__}:"
                 f" {error}"
             )
             self.tracker = None
-            return None
 
 
 @contextmanager
 def tracked(config: Config, stage: str, name: str, sweep: str) -> Iterator[Guarded]:
-    """A run of this configuration with its tracker, which ends with the block."""
+    """Track a run of this configuration for as long as the block lasts.
+
+    Of several processes on one job only the first tracks it.
+
+    Args:
+        config: Names the tracker, the store and the project; its settings identify the run.
+        stage: The stage that runs.
+        name: Of the run, for people.
+        sweep: The sweep that the run belongs to, or "".
+
+    Raises:
+        ConfigError: There is no tracker of that name.
+    """
     kind = config.tracker.name
     if kind == NONE or distributed.rank() > 0:
-        yield Guarded(NONE, _Nothing)
+        yield Guarded(NONE, Untracked)
         return
-    settings = flat(
-        {
-            key: value
-            for key, value in asdict(config).items()
-            if key in ("model", "method", "calibration", "entropy", "suite")
-        }
-    )
-    run = Run(
-        digest.of_value([stage, settings, config.limit]), name, sweep or name, stage, settings
-    )
-
-    def make() -> Tracker:
-        opener: OpenTracker = importlib.import_module(f"harness.trackers.{kind}").open_tracker
-        return opener(run, Path(config.store) / "tracking" / kind, config.tracker.project)
-
-    tracker = Guarded(kind, make)
+    settings = flat({key: value for key, value in asdict(config).items() if key in SETTINGS})
+    identity = digest.of_value([stage, settings, config.limit])
+    run = Run(identity, name, sweep or name, stage, settings)
+    folder = Path(config.store) / "tracking" / kind
+    opener = find_tracker(kind)
+    tracker = Guarded(kind, lambda: opener(run, folder, config.tracker.project))
     try:
         yield tracker
     finally:
         tracker.finish()
 
 
-def track_report(config: Config, sweep: str, found: Sequence[Study]) -> None:
-    """The figures and tables of a report, as a run of their own."""
+def track_report(config: Config, sweep: str, studies: Sequence[Study]) -> None:
+    """Track the figures and tables of a report, as a run of their own."""
     with tracked(config, "report", f"report {sweep}".strip(), sweep) as tracker:
-        for study in found:
-            if study.svg:
-                tracker.figure(study.title, study.svg)
-            if study.rows:
-                tracker.table(
-                    f"{study.title} (table)",
-                    [heading or "variant" for heading in study.head],
-                    study.rows,
-                )
-
-
-class _Nothing:
-    """No tracker."""
-
-    def scalars(self, values: Mapping[str, float]) -> None: ...
-    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None: ...
-    def figure(self, name: str, svg: str) -> None: ...
-    def finish(self) -> None: ...
+        for study in studies:
+            add_study(tracker, study)
 
 
 def flat(values: Mapping[str, Any], prefix: str = "") -> dict[str, Value]:
-    """Nested settings as one level: method.low.bits."""
-    found: dict[str, Value] = {}
+    """Nested settings as one level: `method.low.bits`."""
+    settings: dict[str, Value] = {}
     for key, value in values.items():
         value = asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
         if isinstance(value, Mapping):
-            found |= flat(value, f"{prefix}{key}.")
+            settings |= flat(value, f"{prefix}{key}.")
         else:
-            found[f"{prefix}{key}"] = value if isinstance(value, Value) else str(value)
-    return found
-
-
-def cell_scalars(cell: Cell, result: SuiteResult) -> dict[str, float]:
-    """Every metric with its interval, the counts of what went wrong, and what the variant stores."""
-    values: dict[str, float] = {
-        "paper_bits": cell.paper_bits,
-        "stored_bits": cell.stored_bits,
-        "stored_bytes": cell.stored_bytes,
-        f"{cell.suite}/seconds": cell.seconds,
-    }
-    for count in ("n", "errors", "empty", "unparseable", "data_errors"):
-        values[f"{cell.suite}/{count}"] = getattr(result, count)
-    for metric in result.metrics:
-        for part, value in (("", metric.score), ("_low", metric.ci_low), ("_high", metric.ci_high)):
-            if value is not None:
-                values[f"{cell.suite}/{metric.metric}{part}"] = value
-    return values
-
-
-def measurement_table(found: Measurement) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
-    """(head, rows): the entropy of each block under each seed; of other measurements, what they
-    found in words.
-    """
-    if isinstance(found, Entropy):
-        seeds = tuple(f"seed {seed}, bits" for seed in range(len(found.bits[0])))
-        return ("block", *seeds), [(block, *values) for block, values in enumerate(found.bits)]
-    values = found.model_dump(mode="json")
-    return ("what", "value"), [
-        (name, value if isinstance(value, Value) else str(value)) for name, value in values.items()
-    ]
-
-
-def layer_table(cell: Cell) -> tuple[tuple[str, ...], list[tuple[Value, ...]]]:
-    """(head, rows): how each decoder block is kept."""
-    rows: list[tuple[Value, ...]] = [
-        (
-            number,
-            block.kept,
-            block.paper_bits,
-            block.stored_bits,
-            block.output_error,
-            block.entropy,
-            len(cell.events_of(number)),
-        )
-        for number, block in enumerate(cell.blocks)
-    ]
-    return (
-        "block",
-        "kept as",
-        "paper bits",
-        "stored bits",
-        "output error",
-        "entropy, bits",
-        "events",
-    ), rows
+            settings[f"{prefix}{key}"] = value if isinstance(value, Value) else str(value)
+    return settings

@@ -1,7 +1,4 @@
-"""One JSON object a line, in tracking/jsonl/RUN.jsonl of the store.
-
-Lines of a run that is taken up again are added.
-"""
+"""Tracks a run as lines of JSON in tracking/jsonl/RUN.jsonl of the store."""
 
 from __future__ import annotations
 
@@ -15,28 +12,36 @@ from harness.trackers.base import Run, Value
 
 
 class JsonLines:
+    """One JSON object a line; a run that continues adds lines to its file."""
+
     def __init__(self, path: Path):
         self.path = path
 
     def scalars(self, values: Mapping[str, float]) -> None:
-        self._add({"scalars": dict(values)})
+        """Record numbers by name."""
+        self.add({"scalars": dict(values)})
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
-        self._add({"table": name, "head": list(head), "rows": [list(row) for row in rows]})
+        """Record a table with one heading for each column."""
+        self.add({"table": name, "head": list(head), "rows": [list(row) for row in rows]})
 
     def figure(self, name: str, svg: str) -> None:
-        self._add({"figure": name, "svg": svg})
+        """Record a figure, given as the text of an SVG file."""
+        self.add({"figure": name, "svg": svg})
 
     def finish(self) -> None:
-        self._add({"finished": True})
+        """End the run."""
+        self.add({"finished": True})
 
-    def _add(self, record: Mapping[str, Any]) -> None:
+    def add(self, record: Mapping[str, Any]) -> None:
+        """Append one line."""
         with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(record, allow_nan=False) + "\n")
 
 
 def open_tracker(run: Run, folder: Path, project: str) -> JsonLines:
+    """Begin or continue the file of a run; see `OpenTracker`."""
     folder.mkdir(parents=True, exist_ok=True)
     tracker = JsonLines(folder / f"{run.identity}.jsonl")
-    tracker._add({"run": asdict(run), "project": project})
+    tracker.add({"run": asdict(run), "project": project})
     return tracker

@@ -1,4 +1,4 @@
-"""Weights & Biases: the only file that imports it.
+"""Tracks a run in Weights & Biases: the only file that imports it.
 
 Without a key it writes offline, to be sent later with `wandb sync`.
 """
@@ -16,23 +16,30 @@ from harness.trackers.base import Run, Value
 
 
 class WandbRun:
+    """One run of W&B; tables become its tables, figures its HTML panels."""
+
     def __init__(self, run: Any):
         self.run = run
 
     def scalars(self, values: Mapping[str, float]) -> None:
+        """Record numbers by name."""
         self.run.log(dict(values))
 
     def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        """Record a table with one heading for each column."""
         self.run.log({name: wandb.Table(columns=list(head), data=[list(row) for row in rows])})
 
     def figure(self, name: str, svg: str) -> None:
+        """Record a figure, given as the text of an SVG file."""
         self.run.log({name: wandb.Html(svg, inject=False)})
 
     def finish(self) -> None:
+        """End the run."""
         self.run.finish()
 
 
 def open_tracker(run: Run, folder: Path, project: str) -> WandbRun:
+    """Begin a run, or continue the one of the same identity where W&B is online."""
     folder.mkdir(parents=True, exist_ok=True)
     # Where WANDB_MODE says nothing, a key decides: asking for one would stop a sweep.
     offline = "WANDB_MODE" not in os.environ and not wandb.api.api_key
