@@ -14,7 +14,7 @@ from torch import Tensor
 
 from harness.errors import ConfigError
 from harness.store.bank import from_tensors
-from harness.store.store import MANIFEST, TENSORS, CorruptEntry, verify_tensors
+from harness.store.tensors import MANIFEST, TENSORS, CorruptEntry, verify_tensors
 from luq.decoder.blocks import BlockWeights
 from luq.decoder.families import find_family
 from luq.decoder.packed_linear import pack_model

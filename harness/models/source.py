@@ -25,7 +25,7 @@ from safetensors.torch import load_file
 from harness.errors import ConfigError
 from harness.paths import EMBEDDED
 from harness.store import digest
-from harness.store.store import CorruptEntry, verify_tensors
+from harness.store.tensors import CorruptEntry, verify_tensors
 from reports.records.sealed_json import strict_json
 
 WEIGHTS = "model.safetensors"

@@ -1,34 +1,45 @@
-"""What the bank keeps, as store entries: quantized blocks, statistics of blocks, factors of their
-Hessians.
-"""
+"""The bank: quantized decoder blocks as store entries, each made once for all variants."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from typing import Any
 
 from torch import Tensor
 
 from harness.store import digest
 from harness.store.store import Store
-from luq.calibration.hessian import summed
 from luq.decoder.blocks import BlockWeights, needs_calibration
 from luq.pipelines.sequential import Prefix
 from luq.quantizers.registry import describe_quantizer, rebuild_weight
-from luq.types import Event, Factor, LayerStats, QuantizationError, Quantizer
+from luq.types import Event, QuantizationError, Quantizer
 
 CHANGED = "changed"
 
 
 class StoredBank:
-    """The bank's entries of one model and one calibration. origin: `MODEL/CALIBRATION`."""
+    """The bank's entries of one model and one calibration.
+
+    It is a `luq.pipelines` storage, for blocks calibrated on full-precision inputs as for those
+    calibrated behind quantized blocks.
+
+    Args:
+        store: Where the entries are.
+        origin: Digest `MODEL/CALIBRATION` of what the statistics come from.
+    """
 
     def __init__(self, store: Store, origin: str):
         self.store, self.origin = store, origin
 
     def key(self, block: int, quantizer: Quantizer, prefix: Prefix = ()) -> str:
-        """prefix: quantizers of the blocks before it, where it was calibrated behind them."""
+        """The key of an entry: a digest of everything that its content depends on.
+
+        Args:
+            block: Number of the decoder block.
+            quantizer: What quantizes it.
+            prefix: Quantizers of the blocks before it where it is calibrated behind them; empty for
+                full-precision inputs.
+        """
         # What needs no calibration does not depend on it; its origin is the model alone.
         origin = self.origin if needs_calibration(quantizer) else self.origin.split("/")[0]
         parts: dict[str, Any] = {
@@ -36,8 +47,8 @@ class StoredBank:
             "block": block,
             "quantizer": describe_quantizer(quantizer),
         }
-        # Behind blocks in full precision there is no difference, nor for a program that quantizes
-        # whole models by itself.
+        # Behind full-precision blocks the inputs are the same; a program that quantizes whole
+        # models by itself never sees them.
         if (
             any(prefix)
             and needs_calibration(quantizer)
@@ -47,28 +58,33 @@ class StoredBank:
         return digest.of_value(parts)
 
     def has(self, block: int, quantizer: Quantizer) -> bool:
+        """Whether there is an entry for full-precision inputs; its content is not looked at."""
         return self.store.has("bank", self.key(block, quantizer))
 
     def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None:
+        """The entry for full-precision inputs; None where it is absent or was damaged."""
         return self._load(self.key(block, quantizer))
 
     def load_behind(self, prefix: Prefix, quantizer: Quantizer) -> BlockWeights | None:
+        """The entry of the block behind `prefix`; None where it is absent or was damaged."""
         return self._load(self.key(len(prefix), quantizer, prefix))
 
     def _load(self, key: str) -> BlockWeights | None:
-        found = self.store.load_tensors("bank", key)
-        if found is None:
+        entry = self.store.load_tensors("bank", key)
+        if entry is None:
             return None
         try:
-            return from_tensors(*found)
+            return from_tensors(*entry)
         except (QuantizationError, KeyError, TypeError) as error:
             self.store.set_aside("bank", key, str(error))
             return None
 
     def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
+        """Store the entry for full-precision inputs."""
         self._save(self.key(block, quantizer), block, quantizer, weights)
 
     def save_behind(self, prefix: Prefix, quantizer: Quantizer, weights: BlockWeights) -> None:
+        """Store the entry of the block behind `prefix`."""
         self._save(self.key(len(prefix), quantizer, prefix), len(prefix), quantizer, weights)
 
     def _save(self, key: str, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
@@ -78,26 +94,34 @@ class StoredBank:
 
 
 def to_tensors(weights: BlockWeights) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """(tensors, what JSON must say of them) of a block; `from_tensors` is the inverse."""
+    """A block as tensors by name and the JSON values that go with them.
+
+    `from_tensors` is the inverse.
+    """
     tensors = {
         f"{name}.{part}": tensor
-        for name, w in weights.linears.items()
-        for part, tensor in w.tensors().items()
+        for name, weight in weights.linears.items()
+        for part, tensor in weight.tensors().items()
     }
     tensors |= {f"{CHANGED}.{name}": tensor for name, tensor in weights.changed.items()}
     linears = {
         name: {
-            "format": w.format,
-            "header": w.header(),
-            "events": [[e.kind, e.detail] for e in w.events],
+            "format": weight.format,
+            "header": weight.header(),
+            "events": [[event.kind, event.detail] for event in weight.events],
         }
-        for name, w in weights.linears.items()
+        for name, weight in weights.linears.items()
     }
     return tensors, {"linears": linears}
 
 
 def from_tensors(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> BlockWeights:
-    """Raises QuantizationError, KeyError or TypeError for what does not fit together."""
+    """A block from what `to_tensors` made of it.
+
+    Raises:
+        QuantizationError: A weight cannot be rebuilt, for instance because its format is unknown.
+        KeyError: `meta` and the tensors do not fit together; so does TypeError.
+    """
     linears = {}
     for name, entry in meta["linears"].items():
         events = tuple(Event(*event) for event in entry["events"])
@@ -108,78 +132,9 @@ def from_tensors(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Bloc
 
 
 def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors whose names begin with `prefix` and a dot, without these."""
     return {
         key.removeprefix(f"{prefix}."): tensor
         for key, tensor in tensors.items()
         if key.startswith(f"{prefix}.")
     }
-
-
-class StoredFactors:
-    """Factors of one stored Hessian; what was read or computed stays in memory as long as the
-    statistics do.
-    """
-
-    def __init__(self, store: Store, hessian: str):
-        self.store, self.hessian = store, hessian
-        self.known: dict[str, Factor] = {}
-
-    def _key(self, name: str) -> str:
-        return digest.of_value([self.hessian, name])
-
-    def load(self, name: str) -> Factor | None:
-        if name not in self.known:
-            found = self.store.load_tensors("factors", self._key(name))
-            if found is None:
-                return None
-            self.known[name] = Factor(found[0]["upper"], float(found[1]["damping"]))
-        return self.known[name]
-
-    def save(self, name: str, factor: Factor) -> None:
-        self.known[name] = factor
-        if not self.store.has("factors", self._key(name)):
-            self.store.save_tensors(
-                "factors", self._key(name), {"upper": factor.upper}, {"damping": factor.damping}
-            )
-
-
-def save_stats(store: Store, key: str, stats: Mapping[str, LayerStats]) -> None:
-    """Statistics of one block; linears with a common input share one stored Hessian."""
-    tensors: dict[str, Tensor] = {}
-    linears: dict[str, dict[str, Any]] = {}
-    names: dict[int, str] = {}
-    for name, layer in stats.items():
-        owner = names.setdefault(id(layer.hessian), name)
-        tensors.setdefault(owner, layer.hessian)
-        linears[name] = {"hessian": owner, "tokens": layer.tokens, "inputs": layer.inputs}
-    store.save_tensors("stats", key, tensors, {"linears": linears})
-
-
-def load_stats(store: Store, key: str) -> dict[str, LayerStats] | None:
-    """What `save_stats` wrote: linears with a common input share one object."""
-    found = store.load_tensors("stats", key)
-    if found is None:
-        return None
-    tensors, meta = found
-    shared: dict[str, LayerStats] = {}
-    for entry in meta["linears"].values():
-        owner = entry["hessian"]
-        if owner not in shared:
-            shared[owner] = LayerStats(tensors[owner], entry["tokens"], entry["inputs"])
-    return {name: shared[entry["hessian"]] for name, entry in meta["linears"].items()}
-
-
-def sum_stats(
-    store: Store, key: str, parts: Sequence[Mapping[str, LayerStats]]
-) -> dict[str, LayerStats]:
-    """Statistics of all parts of a calibration together, with factors that are kept under `key`;
-    linears with a common input share both.
-    """
-    shared: dict[int, LayerStats] = {}
-    found: dict[str, LayerStats] = {}
-    for name, first in parts[0].items():
-        if id(first) not in shared:
-            total = summed([part[name] for part in parts])
-            shared[id(first)] = replace(total, factors=StoredFactors(store, f"{key}/{name}"))
-        found[name] = shared[id(first)]
-    return found

@@ -18,7 +18,8 @@ from harness.cli.main import compose
 from harness.config.schema import Config
 from harness.errors import ConfigError
 from harness.store.bank import from_tensors, to_tensors
-from harness.store.store import MANIFEST, TENSORS, CorruptEntry, Store, read_verified
+from harness.store.store import Store
+from harness.store.tensors import MANIFEST, TENSORS, CorruptEntry, read_verified
 from luq.allocation.plan import ranked_prefix
 from luq.decoder.blocks import BlockWeights
 from luq.pipelines.contract import planted_layer, stats_of

@@ -1,0 +1,88 @@
+"""The log of answers of one variant on one suite: an interruption loses at most one batch."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from loguru import logger
+
+from harness.store import digest
+from harness.store.atomic import store_errors
+from harness.store.store import Store
+from reports.records.sealed_json import strict_json
+
+
+class AnswerLog:
+    """Answers by question, one file a batch, each file complete or absent.
+
+    Several processes may append at once. A damaged file is set aside, and its questions are asked
+    again.
+
+    Args:
+        store: Where the log lies.
+        key: Digest of the weights, the suite and everything else that an answer depends on.
+
+    Attributes:
+        folder: Where the files are.
+    """
+
+    def __init__(self, store: Store, key: str):
+        self.store, self.folder = store, store.path("answers", key)
+
+    def load(self) -> dict[str, dict[str, Any]]:
+        """All answers by question digest; damaged files are set aside.
+
+        Raises:
+            StoreError: A damaged file cannot be renamed.
+        """
+        answers: dict[str, dict[str, Any]] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            try:
+                answers.update(self.read(path))
+            except FileNotFoundError:
+                continue  # another process merged it with the others
+            except (OSError, ValueError, KeyError, TypeError) as error:
+                logger.warning(f"{path} is damaged ({error}); its questions are asked again")
+                with store_errors(self.store.root), contextlib.suppress(FileNotFoundError):
+                    path.rename(path.with_suffix(".damaged"))
+        return answers
+
+    @staticmethod
+    def read(path: Path) -> dict[str, dict[str, Any]]:
+        """The answers in one file of a log.
+
+        Raises:
+            OSError: The file cannot be read.
+            ValueError: The file is damaged; so may be KeyError and TypeError.
+        """
+        part = strict_json(path.read_text())
+        answers: dict[str, dict[str, Any]] = part["answers"]
+        if digest.of_value(answers) != part["sha256"]:
+            raise ValueError("its digest does not fit")
+        return answers
+
+    def append(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Add a batch of answers by question digest.
+
+        Raises:
+            StoreError: The file cannot be written.
+        """
+        part = {"answers": answers, "sha256": digest.of_value(answers)}
+        name = digest.of_value(sorted(answers))
+        self.store.write_file(self.folder / f"{name}.json", json.dumps(part, allow_nan=False))
+
+    def compact(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+        """Replace all files by one, once a suite is complete.
+
+        Args:
+            answers: All answers of the log.
+        """
+        files = list(self.folder.glob("*.json"))
+        if len(files) > 1:
+            self.append(answers)
+            for path in files:
+                path.unlink(missing_ok=True)

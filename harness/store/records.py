@@ -1,0 +1,69 @@
+"""Cells, results, failures and measurements as store entries: what the report is made from.
+
+Their schemas are in `reports.records`, which reads a store without the harness.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harness.store.store import Store
+from reports.records.measurements import FILE as MEASUREMENT_FILE
+from reports.records.measurements import Measurement
+from reports.records.results import Cell, Failure, SuiteResult, to_json
+
+CELL_FILE, RESULT_FILE, PICTURES_FILE = "cell.json", "result.json", "index.json"
+
+
+def load_cell(store: Store, key: str) -> Cell | None:
+    """A stored cell; None where it is absent or was damaged.
+
+    Raises:
+        StoreError: A newer version of the harness wrote it.
+    """
+    return store.load_record("cells", key, CELL_FILE, Cell)
+
+
+def save_cell(store: Store, key: str, cell: Cell) -> None:
+    """Store a cell. The result that it names is stored already."""
+    with store.create("cells", key) as folder:
+        (folder / CELL_FILE).write_text(to_json(cell))
+
+
+def load_result(store: Store, key: str) -> SuiteResult | None:
+    """A stored result; None where it is absent or was damaged.
+
+    Raises:
+        StoreError: A newer version of the harness wrote it.
+    """
+    return store.load_record("results", key, RESULT_FILE, SuiteResult)
+
+
+def save_result(store: Store, key: str, result: SuiteResult) -> None:
+    """Store a result. The pictures that it names are stored already."""
+    with store.create("results", key) as folder:
+        (folder / RESULT_FILE).write_text(to_json(result))
+
+
+def save_failure(store: Store, key: str, failure: Failure) -> None:
+    """Store why a cell could not be made; key: of the cell."""
+    store.write_file(_failure(store, key), to_json(failure))
+
+
+def has_failure(store: Store, key: str) -> bool:
+    """Whether the last attempt to make the cell of this key failed."""
+    return _failure(store, key).exists()
+
+
+def remove_failure(store: Store, key: str) -> None:
+    """Forget the failure of a cell that is made now."""
+    _failure(store, key).unlink(missing_ok=True)
+
+
+def save_measurement(store: Store, key: str, measurement: Measurement) -> None:
+    """Store a measurement, in place of an earlier one of the same key."""
+    store.write_file(store.path("measurements", key) / MEASUREMENT_FILE, to_json(measurement))
+
+
+def _failure(store: Store, key: str) -> Path:
+    return store.path("failures", f"{key}.json")
