@@ -1,9 +1,8 @@
-"""`python -m bench.blocks --model qwen25vl_7b`: peak memory and time of real-sized decoder blocks
-on this machine.
+"""`python -m bench.blocks --model qwen25vl_7b`: memory and time of real-sized decoder blocks.
 
-A checkpoint with the model's real dimensions, few blocks and random weights is written and goes the
-whole way, streamed: calibration, quantization with GPTQ and BiLLM, answers from packed weights.
-What was measured is then extrapolated to the whole model.
+A checkpoint with the model's real dimensions, few blocks and random weights is written and goes
+through every step, streamed: calibration, quantization with GPTQ and BiLLM, answers from packed
+weights. The measurements are then extrapolated to the full model on this machine.
 """
 
 from __future__ import annotations
@@ -13,20 +12,19 @@ import functools
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from harness.cli.main import compose
-from harness.config.schema import CalibrationConfig, EntropyConfig
+from harness.config.schema import CalibrationConfig
 from harness.models.load import LoadedModel, load_model, write_synthetic
 from harness.stages.plan import sizes_of
 from harness.store.store import Store
-from harness.variants.calibration_run import Workbench
+from harness.variants.calibration_run import CalibrationRun
 from luq.decoder.apply import applied
 from luq.decoder.blocks import BlockWeights
 from luq.pipelines.bank import quantize_block
@@ -34,15 +32,24 @@ from luq.quantizers.registry import build_quantizer
 from luq.types import Quantizer, stored_bytes
 from reports.report.leaderboard import bytes_text
 
+MODELS = ("llava15_7b", "qwen25vl_7b")
 FULL_TOKENS = 262144
 ANSWER_TOKENS = 64
 SAMPLING = 0.02  # seconds
+QUANTIZERS: Mapping[str, Callable[[], Quantizer]] = {
+    "gptq-4": functools.partial(build_quantizer, "gptq", {"bits": 4}),
+    "billm": functools.partial(build_quantizer, "billm", {}),
+}
 
 
 @dataclass
 class Peak:
-    """seconds; host: the most memory that the process held for itself, pages of mapped files not
-    counted; device: the same on a GPU.
+    """What one step takes.
+
+    Attributes:
+        seconds: of wall-clock time.
+        host: most bytes that the process holds for itself, without pages of mapped files.
+        device: most bytes allocated on the GPU, 0 without one.
     """
 
     seconds: float = 0.0
@@ -52,6 +59,7 @@ class Peak:
 
 @contextmanager
 def watched() -> Iterator[Peak]:
+    """Measure the enclosed step; the Peak is filled in at its end."""
     peak, done = Peak(), threading.Event()
 
     def sample() -> None:
@@ -75,7 +83,7 @@ def watched() -> Iterator[Peak]:
 
 def anonymous_bytes() -> int:
     """What this process holds in memory that the system cannot drop and read again (Linux)."""
-    status = Path("/proc/self/status").read_text()
+    status = Path("/proc/self/status").read_text(encoding="utf-8")
     return 1024 * next(
         int(line.split()[1]) for line in status.splitlines() if line.startswith("RssAnon")
     )
@@ -83,41 +91,54 @@ def anonymous_bytes() -> int:
 
 @dataclass(frozen=True)
 class Measured:
-    """quantizing: by method, of the last block. sizes: bytes of that block by method. program: host
-    memory before anything was loaded.
+    """What `measure` measures.
+
+    Attributes:
+        program: bytes of host memory before anything is loaded.
+        loading: opening the checkpoint.
+        capturing: forward pass and Hessians of the last block.
+        quantizing: of the last block, by method.
+        answering: a prompt and two tokens, from packed weights.
+        sizes: stored bytes of the last block, by method.
+        tokens: of the calibration data.
     """
 
     program: int
     loading: Peak
     capturing: Peak
-    quantizing: dict[str, Peak]
+    quantizing: Mapping[str, Peak]
     answering: Peak
-    sizes: dict[str, int]
+    sizes: Mapping[str, int]
     tokens: int
 
 
-QUANTIZERS: dict[str, Callable[[], Quantizer]] = {
-    "gptq-4": functools.partial(build_quantizer, "gptq", {"bits": 4}),
-    "billm": functools.partial(build_quantizer, "billm", {}),
-}
-
-
 def measure(folder: Path, store: Path, dtype: str, tokens: int) -> Measured:
-    """folder: of a model. The first method of a block also factorizes its Hessians."""
+    """Calibrate, quantize and run a small checkpoint, block by block.
+
+    Every second block answers with BiLLM's weights, the others with GPTQ's. The first method of a
+    block also factorizes its Hessians.
+
+    Args:
+        folder: of the checkpoint.
+        store: folder for what is stored.
+        dtype: of the weights in memory.
+        tokens: of the calibration data.
+    """
     program = anonymous_bytes()
     with watched() as loading:
         loaded = load_model("synthetic", str(folder), dtype, "auto", streamed=True)
     calibration = CalibrationConfig(alpha=0, tokens=tokens, sequence=min(tokens, 2048))
-    bench = Workbench(loaded, calibration, EntropyConfig(), Store(store))
-    found: dict[int, dict[str, BlockWeights]] = {}
+    run = CalibrationRun(loaded, calibration, Store(store))
+    mixed: dict[int, BlockWeights] = {}
     quantizing: dict[str, Peak] = {}
-    captures = bench.captures()
+    sizes: dict[str, int] = {}
+    captures = run.captures()
     for index, block in enumerate(loaded.blocks):
         with watched() as capturing:
             capture = next(captures)
         for name, quantizer in QUANTIZERS.items():
             with watched() as quantizing[name]:
-                made = quantize_block(
+                quantized = quantize_block(
                     block,
                     loaded.family,
                     quantizer(),
@@ -125,22 +146,19 @@ def measure(folder: Path, store: Path, dtype: str, tokens: int) -> Measured:
                     f"block {index}",
                     capture.inputs,
                 )
-            found.setdefault(index, {})[name] = made
-        del capture
-    sizes = {
-        name: sum(map(stored_bytes, entry.linears.values()))
-        for name, entry in found[len(loaded.blocks) - 1].items()
-    }
-    low_first = {i: entries["billm" if i % 2 == 0 else "gptq-4"] for i, entries in found.items()}
-    del found, captures
+            sizes[name] = sum(map(stored_bytes, quantized.linears.values()))
+            if name == ("billm" if index % 2 == 0 else "gptq-4"):
+                mixed[index] = quantized
+        del capture, quantized
+    del captures
     with watched() as answering:
-        _answer(loaded, low_first)
-    return Measured(program, loading, capturing, quantizing, answering, sizes, bench.data.tokens)
+        _answer(loaded, mixed)
+    return Measured(program, loading, capturing, quantizing, answering, sizes, run.data.tokens)
 
 
 @torch.inference_mode()
-def _answer(loaded: LoadedModel, weights: dict[int, BlockWeights]) -> None:
-    """A picture-sized prompt and one token of an answer, from packed weights."""
+def _answer(loaded: LoadedModel, weights: Mapping[int, BlockWeights]) -> None:
+    """A picture-sized prompt and two tokens of an answer, from packed weights."""
     ids = torch.arange(1, ANSWER_TOKENS + 1, device=loaded.device)[None]
     with applied(loaded.model, loaded.family, weights, packed=True):
         loaded.model.generate(
@@ -148,35 +166,30 @@ def _answer(loaded: LoadedModel, weights: dict[int, BlockWeights]) -> None:
         )
 
 
-def told(name: str, found: Measured, blocks: int, path: str) -> list[str]:
-    """What was measured, and what follows for the whole model."""
+def report_lines(name: str, measured: Measured, blocks: int, path: str) -> list[str]:
+    """The measurements, and what follows for the full model.
+
+    Args:
+        name: of the model.
+        measured: of its first blocks.
+        blocks: how many were measured.
+        path: of the model, whose real dimensions are known.
+    """
     sizes = sizes_of(path, None)
-    places = ("host", "device") if torch.cuda.is_available() else ("host",)
     lines = [
-        f"{name}: {blocks} of {sizes.blocks} blocks, {found.tokens:,} calibration tokens,"
-        f" {torch.get_num_threads()} threads"
+        f"{name}: {blocks} of {sizes.blocks} blocks, {measured.tokens:,} calibration tokens,"
+        f" {torch.get_num_threads()} threads",
+        f"  program alone: host {bytes_text(measured.program)}",
+        f"  opening the checkpoint: {_peak_text(measured.loading)}",
+        f"  one block, forward and Hessians: {_peak_text(measured.capturing)}",
     ]
-
-    def peaks(peak: Peak) -> str:
-        return ", ".join(f"{place} {bytes_text(getattr(peak, place))}" for place in places)
-
-    lines.append(f"  program alone: host {bytes_text(found.program)}")
-    lines.append(f"  opening the checkpoint: {peaks(found.loading)}, {found.loading.seconds:.1f} s")
-    lines.append(
-        f"  one block, forward and Hessians: {peaks(found.capturing)},"
-        f" {found.capturing.seconds:.1f} s"
-    )
-    for method, peak in found.quantizing.items():
-        lines.append(
-            f"  one block, {method}: {peaks(peak)}, {peak.seconds:.1f} s, packed"
-            f" {bytes_text(found.sizes[method])}"
-        )
-    lines.append(
-        f"  answering from packed weights: {peaks(found.answering)},"
-        f" {found.answering.seconds:.1f} s"
-    )
-    forward = found.capturing.seconds * FULL_TOKENS / found.tokens
-    total = sizes.blocks * (forward + sum(peak.seconds for peak in found.quantizing.values()))
+    lines += [
+        f"  one block, {method}: {_peak_text(peak)}, packed {bytes_text(measured.sizes[method])}"
+        for method, peak in measured.quantizing.items()
+    ]
+    lines.append(f"  answering from packed weights: {_peak_text(measured.answering)}")
+    forward = measured.capturing.seconds * FULL_TOKENS / measured.tokens
+    total = sizes.blocks * (forward + sum(peak.seconds for peak in measured.quantizing.values()))
     lines.append(
         f"  extrapolated to {sizes.blocks} blocks and {FULL_TOKENS:,} tokens: {total / 3600:.1f} h"
         " on this machine, of which forward passes and Hessians"
@@ -186,21 +199,27 @@ def told(name: str, found: Measured, blocks: int, path: str) -> list[str]:
     return lines
 
 
+def _peak_text(peak: Peak) -> str:
+    device = f", device {bytes_text(peak.device)}" if torch.cuda.is_available() else ""
+    return f"host {bytes_text(peak.host)}{device}, {peak.seconds:.1f} s"
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    """Print the report of each model."""
+    parser = argparse.ArgumentParser(prog="python -m bench.blocks", description=__doc__)
     parser.add_argument(
-        "--model", action="append", help="llava15_7b or qwen25vl_7b; both unless told otherwise"
+        "--model", action="append", help=f"{' or '.join(MODELS)}; both by default; may be repeated"
     )
-    parser.add_argument("--blocks", type=int, default=1)
-    parser.add_argument("--tokens", type=int, default=2048)
+    parser.add_argument("--blocks", type=int, default=1, help="of the checkpoint that is written")
+    parser.add_argument("--tokens", type=int, default=2048, help="of the calibration data")
     arguments = parser.parse_args()
-    for name in arguments.model or ["llava15_7b", "qwen25vl_7b"]:
-        config: Any = compose([f"model={name}"]).model
+    for name in arguments.model or MODELS:
+        config = compose([f"model={name}"]).model
         with tempfile.TemporaryDirectory() as temporary:
             folder = Path(temporary) / "model"
             write_synthetic(folder, config.path, config.dtype, arguments.blocks)
-            found = measure(folder, Path(temporary) / "store", config.dtype, arguments.tokens)
-            print("\n".join(told(name, found, arguments.blocks, config.path)))
+            measured = measure(folder, Path(temporary) / "store", config.dtype, arguments.tokens)
+            print("\n".join(report_lines(name, measured, arguments.blocks, config.path)))
 
 
 if __name__ == "__main__":

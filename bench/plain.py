@@ -1,5 +1,6 @@
-"""GPTQ and BiLLM as plain loops over columns and candidates, the way they are published: what `make
-bench` measures against, and what the tests compare with. Nothing here is used to quantize.
+"""GPTQ and BiLLM as plain loops over columns and candidates, the way they are published.
+
+The reference of `python -m bench` and of the tests; nothing here is used to quantize.
 """
 
 from __future__ import annotations
@@ -14,7 +15,14 @@ DAMPING = 0.01
 
 
 def plain_factor(hessian: Tensor) -> Tensor:
-    """Upper Cholesky factor of the damped inverse: (in, in)."""
+    """Upper Cholesky factor of the inverse of the damped Hessian.
+
+    Args:
+        hessian: (in, in), positive semi-definite.
+
+    Returns:
+        (in, in), upper triangular.
+    """
     damped = hessian + DAMPING * hessian.diagonal().mean() * torch.eye(
         len(hessian), dtype=hessian.dtype
     )
@@ -27,8 +35,17 @@ def plain_factor(hessian: Tensor) -> Tensor:
 def plain_gptq(
     weight: Tensor, hessian: Tensor, bits: int, group: int = 128, block: int = 128
 ) -> Tensor:
-    """Asymmetric GPTQ, left to right, one column after the other inside blocks with a lazy update
-    behind each: (out, in).
+    """Asymmetric GPTQ, left to right, column by column (Frantar et al., arXiv 2210.17323).
+
+    Args:
+        weight: (out, in).
+        hessian: of the inputs, (in, in).
+        bits: of each weight.
+        group: columns that share a scale and a zero point.
+        block: columns behind which the remaining ones are updated.
+
+    Returns:
+        The quantized weight, (out, in).
     """
     weight, upper = weight.clone(), plain_factor(hessian)
     result, top = torch.zeros_like(weight), 2**bits - 1
@@ -52,8 +69,14 @@ def plain_gptq(
     return result
 
 
-def rebuilt(values: Tensor, mask: Tensor, order: int) -> Tensor:
-    """`order` binarizations of the masked entries, written out as the published algorithm does."""
+def binarized(values: Tensor, mask: Tensor, order: int) -> Tensor:
+    """Binarize the masked entries, then what is left of them, `order` times.
+
+    Args:
+        values: (out, in).
+        mask: entries that count, (out, in) bool.
+        order: number of binarizations whose sum is returned.
+    """
     total = torch.zeros_like(values)
     for _ in range(order):
         mean, scale, signs = binarize(values - total, mask)
@@ -62,7 +85,14 @@ def rebuilt(values: Tensor, mask: Tensor, order: int) -> Tensor:
 
 
 def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
-    """BiLLM's two searches, one candidate at a time: (salient columns, sparse group)."""
+    """BiLLM's two searches, one candidate at a time (Huang et al., arXiv 2402.04291).
+
+    Args:
+        saliency: (out, columns of a block).
+
+    Returns:
+        Salient columns, (columns) bool, and the sparse group among the others, (out, columns) bool.
+    """
     order = torch.argsort(saliency.abs().sum(dim=0), descending=True, stable=True)
     best, salient = float("inf"), torch.zeros(saliency.shape[1], dtype=torch.bool)
     for count in range(1, min(50, saliency.shape[1])):
@@ -70,7 +100,9 @@ def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
         chosen[order[:count]] = True
         mask = chosen.expand_as(saliency)
         error = float(
-            (saliency - rebuilt(saliency, mask, 2) - rebuilt(saliency, ~mask, 2)).square().mean()
+            (saliency - binarized(saliency, mask, 2) - binarized(saliency, ~mask, 2))
+            .square()
+            .mean()
         )
         if error < best:
             best, salient = error, chosen
@@ -85,8 +117,8 @@ def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
         error = float(
             (
                 torch.where(salient, 0.0, saliency)
-                - rebuilt(saliency, high, 1)
-                - rebuilt(saliency, low, 1)
+                - binarized(saliency, high, 1)
+                - binarized(saliency, low, 1)
             )
             .square()
             .mean()
@@ -97,7 +129,16 @@ def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def plain_billm(weight: Tensor, hessian: Tensor, block: int = 128) -> Tensor:
-    """BiLLM as released, with both searches one candidate at a time: (out, in)."""
+    """BiLLM as released, each search one candidate at a time (Huang et al., arXiv 2402.04291).
+
+    Args:
+        weight: (out, in).
+        hessian: of the inputs, (in, in).
+        block: columns that are binarized together.
+
+    Returns:
+        The quantized weight, (out, in).
+    """
     weight, upper = weight.clone(), plain_factor(hessian)
     result = torch.zeros_like(weight)
     for start in range(0, weight.shape[1], block):
@@ -106,9 +147,9 @@ def plain_billm(weight: Tensor, hessian: Tensor, block: int = 128) -> Tensor:
         salient, sparse = plain_search(part.square() / diagonal.square())
         columns = salient.expand_as(part)
         value = (
-            rebuilt(part, columns, 2)
-            + rebuilt(part, sparse, 1)
-            + rebuilt(part, ~sparse & ~columns, 1)
+            binarized(part, columns, 2)
+            + binarized(part, sparse, 1)
+            + binarized(part, ~sparse & ~columns, 1)
         )
         result[:, start:end] = value
         weight[:, end:] -= (part - value) / diagonal @ upper[start:end, end:]

@@ -1,11 +1,9 @@
-"""Real-sized blocks go the whole way in bounded memory; small ones show that the measurement
-measures.
-"""
+"""Real-sized blocks pass every step in bounded memory; small ones show what is measured."""
 
 import pytest
 import torch
 
-from bench.blocks import measure, told, watched
+from bench.blocks import measure, report_lines, watched
 from harness.cli.main import compose
 from harness.models.load import load_model, write_synthetic
 from harness.stages.plan import needs_of, sizes_of
@@ -26,21 +24,21 @@ def test_a_peak_is_seen_although_the_memory_is_gone_again():
     assert peak.host > after.host + 200 * 2**20
 
 
-def test_a_small_model_goes_the_whole_way_and_is_told(tmp_path):
+def test_a_small_model_is_measured_from_checkpoint_to_answers(tmp_path):
     load_model.cache_clear()
-    found = measure(replicas.llava(tmp_path / "model"), tmp_path / "store", "float32", 256)
+    measured = measure(replicas.llava(tmp_path / "model"), tmp_path / "store", "float32", 256)
     load_model.cache_clear()
-    assert found.tokens == 256
-    assert found.sizes["billm"] < found.sizes["gptq-4"]
+    assert measured.tokens == 256
+    assert measured.sizes["billm"] < measured.sizes["gptq-4"]
     assert (
         min(
-            found.capturing.seconds,
-            found.answering.seconds,
-            *(p.seconds for p in found.quantizing.values()),
+            measured.capturing.seconds,
+            measured.answering.seconds,
+            *(p.seconds for p in measured.quantizing.values()),
         )
         > 0
     )
-    text = "\n".join(told("llava15_7b", found, 3, "llava-hf/llava-1.5-7b-hf"))
+    text = "\n".join(report_lines("llava15_7b", measured, 3, "llava-hf/llava-1.5-7b-hf"))
     assert "3 of 32 blocks" in text
     assert "extrapolated to 32 blocks and 262,144 tokens" in text
 
@@ -55,13 +53,17 @@ def test_a_real_sized_block_fits_what_the_plan_says(tmp_path, name):
     )
     write_synthetic(tmp_path / "model", config.model.path, config.model.dtype, 1)
     load_model.cache_clear()
-    found = measure(tmp_path / "model", tmp_path / "store", config.model.dtype, 1024)
+    measured = measure(tmp_path / "model", tmp_path / "store", config.model.dtype, 1024)
     load_model.cache_clear()
     needs = needs_of([config], sizes_of(config.model.path, None))
     peak = (
-        max(found.loading.host, found.capturing.host, *(p.host for p in found.quantizing.values()))
-        - found.program
+        max(
+            measured.loading.host,
+            measured.capturing.host,
+            *(p.host for p in measured.quantizing.values()),
+        )
+        - measured.program
     )
     assert peak < 1.15 * (needs.device + needs.host)
     assert peak < 24 * GIB
-    assert found.answering.host - found.program < 1.15 * needs.answering + 2 * GIB
+    assert measured.answering.host - measured.program < 1.15 * needs.answering + 2 * GIB
