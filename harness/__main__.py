@@ -5,9 +5,31 @@ from __future__ import annotations
 import os
 import sys
 
+from harness import __version__
+from harness.errors import ExitCode
+
+HELP = ("--help", "-h")
+
 
 def cli() -> None:
-    """Console script."""
+    """Console script: ends the process with an `ExitCode`."""
+    try:
+        sys.exit(int(run(sys.argv[1:])))
+    except KeyboardInterrupt:
+        print("interrupted: the same command resumes where this one was", file=sys.stderr)
+        sys.stderr.flush()
+        os._exit(ExitCode.INTERRUPTED)  # threads and workers may still hold the interpreter
+
+
+def run(arguments: list[str]) -> int:
+    """Help and version are answered before anything heavy is imported."""
+    if any(one in HELP for one in arguments):
+        from harness.cli.help import print_help
+
+        return print_help([one for one in arguments if not one.startswith("-")])
+    if "--version" in arguments:
+        print(f"luq-harness {__version__}")
+        return ExitCode.OK
     # lmms-eval draws bars of its own; OpenMP workers that spin cost more than they give on small
     # machines.
     os.environ.setdefault("TQDM_DISABLE", "1")
@@ -16,7 +38,7 @@ def cli() -> None:
     os.environ.setdefault("HF_DATASETS_DISABLE_PROGRESS_BARS", "1")
     from harness.cli.main import main
 
-    sys.exit(main())
+    return main()
 
 
 if __name__ == "__main__":

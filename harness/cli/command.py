@@ -11,7 +11,8 @@ from harness.config.schema import Config
 from harness.errors import ConfigError, ExitCode
 from harness.launchers.launch import launch
 from harness.progress import Progress
-from harness.stages.base import Job, Outcome, find_stage, read_job
+from harness.stages.base import Job, Outcome, read_job
+from harness.stages.registry import find_stage
 from harness.stages.run import check_installed, run_job
 from harness.stages.status import workload
 

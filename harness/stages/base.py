@@ -1,17 +1,14 @@
-"""What a stage is, and what stages there are."""
+"""What a stage is given, and what it gives back."""
 
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from importlib import import_module
-from typing import Literal
 
 from harness.config.compose import compose
 from harness.config.schema import Config
-from harness.errors import ConfigError, ExitCode
-from harness.progress import Progress
+from harness.errors import ExitCode
 
 
 @dataclass(frozen=True)
@@ -103,99 +100,3 @@ class Outcome:
         if self.failed:
             return ExitCode.FAILED
         return ExitCode.UNDECIDED if self.undecided else ExitCode.OK
-
-
-Run = Callable[[Sequence[Job], Progress], Outcome]
-
-
-@dataclass(frozen=True)
-class Stage:
-    """Something that `stage=NAME` does.
-
-    Attributes:
-        name: As it is called on the command line.
-        summary: What it does, in a line.
-        module: Of `harness.stages`, with a function `run(jobs, progress) -> Outcome`; imported only
-            when the stage runs.
-        once: `job`: runs for each job, which other processes may do; `command`: runs once for all
-            jobs of a command, in its own process.
-        cells: Whether a job fills cells, which are counted before it starts and shared out to
-            processes.
-        report: Whether a report follows.
-    """
-
-    name: str
-    summary: str
-    module: str
-    once: Literal["job", "command"] = "job"
-    cells: bool = False
-    report: bool = False
-
-    @property
-    def run(self) -> Run:
-        """The function that does it."""
-        found: Run = import_module(f"harness.stages.{self.module}").run
-        return found
-
-
-STAGES = {
-    stage.name: stage
-    for stage in (
-        Stage(
-            "evaluate",
-            "quantize variants, evaluate them on suites, report",
-            "evaluate",
-            cells=True,
-            report=True,
-        ),
-        Stage("entropy", "entropy of every block's activations", "measure", report=True),
-        Stage(
-            "stability",
-            "stability of the blocks' ranking over K of K-means",
-            "measure",
-            report=True,
-        ),
-        Stage("orders", "scores of the blocks against measured damage", "measure", report=True),
-        Stage("search", "the k of a score threshold or a byte budget", "search", report=True),
-        Stage("export", "write one variant as a model folder", "export", report=True),
-        Stage("gate", "may a backend be shipped? pass, fail or undecided", "gate"),
-        Stage(
-            "plan",
-            "what a command would store, need and cost; reads no weights",
-            "plan",
-            once="command",
-        ),
-        Stage(
-            "status",
-            "which cells of a command are done, running, failed or missing",
-            "status",
-            once="command",
-        ),
-        Stage("verify", "check every entry of the store", "verify"),
-        Stage("gc", "free what no result needs", "gc"),
-        Stage(
-            "report",
-            "page, tables and figures of what is in the store",
-            "report",
-            once="command",
-            report=True,
-        ),
-        Stage(
-            "list",
-            "stages, sweeps, models, methods, suites, each with a line",
-            "listing",
-            once="command",
-        ),
-    )
-}
-
-
-def find_stage(name: str) -> Stage:
-    """The stage of that name.
-
-    Raises:
-        ConfigError: Lists the stages that there are.
-    """
-    if name not in STAGES:
-        raise ConfigError(f"stage is {name!r}; choose one of {', '.join(STAGES)}")
-    return STAGES[name]

@@ -22,7 +22,7 @@ from harness.evaluation.picture_suite import (
 from harness.evaluation.text_suite import TextSuite, load_text_suites
 from harness.models.load import LoadedModel, known_model, load_model
 from harness.models.processors import TextProcessor
-from harness.progress import ALREADY, SILENT, Progress
+from harness.progress import ALREADY, Progress
 from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import (
     cell_key,

@@ -11,7 +11,8 @@ from loguru import logger
 from harness.config.schema import Config
 from harness.errors import ConfigError, ExitCode, StoreError
 from harness.progress import SILENT, Progress
-from harness.stages.base import Job, Outcome, find_stage, read_job
+from harness.stages.base import Job, Outcome, read_job
+from harness.stages.registry import find_stage
 from harness.trackers.base import known_trackers
 
 

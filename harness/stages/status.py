@@ -12,7 +12,8 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.progress import Progress, duration
-from harness.stages.base import STAGES, Job, Outcome, each_k
+from harness.stages.base import Job, Outcome, each_k
+from harness.stages.registry import STAGES
 from harness.stages.cells import CELL_FILE, cell_key, cell_label
 from harness.stages.evaluate import look_at_model, open_suites
 from harness.store.store import Store
