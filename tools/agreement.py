@@ -23,10 +23,11 @@ from rich.table import Table
 from torch import nn
 
 from harness.cli.main import compose
-from harness.config.schema import EntropyConfig, MethodConfig, WorkersConfig
+from harness.config.schema import MethodConfig, WorkersConfig
 from harness.models.load import load_model
 from harness.store.store import Store
-from harness.variants.calibration_run import Variant, Workbench
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.variant import Variant, make_variant
 from luq.calibration.capture import BlockCapture
 from luq.decoder.blocks import BlockWeights, run_block
 from luq.types import QuantizationError
@@ -69,7 +70,7 @@ def output_error(block: nn.Module, weights: BlockWeights, capture: BlockCapture)
     return change / added
 
 
-def compare(bench: Workbench) -> Table:
+def compare(run: CalibrationRun, workers: WorkersConfig) -> Table:
     table = Table(
         "worker",
         "stored bits\ntheirs, ours",
@@ -80,23 +81,22 @@ def compare(bench: Workbench) -> Table:
     pairs: dict[str, tuple[Variant, Variant]] = {}
     for name, own in OURS.items():
         try:
-            theirs = bench.variant(
-                MethodConfig(name=name, high={"method": "external", "worker": name})
-            )
+            external = MethodConfig(name=name, high={"method": "external", "worker": name})
+            theirs = make_variant(run, external, workers=workers)
         except QuantizationError as error:
             table.add_row(name, str(error).split("\n")[0])
             continue
-        pairs[name] = theirs, bench.variant(MethodConfig(name=f"our {name}", high=dict(own)))
+        pairs[name] = theirs, make_variant(run, MethodConfig(name=f"our {name}", high=dict(own)))
     errors: dict[str, list[tuple[float, float]]] = {name: [] for name in pairs}
-    for capture in bench.captures() if pairs else ():
-        block = bench.loaded.blocks[capture.index]
+    for capture in run.captures() if pairs else ():
+        block = run.loaded.blocks[capture.index]
         for name, both in pairs.items():
             first, second = (
                 output_error(block, variant.weights[capture.index], capture) for variant in both
             )
             errors[name].append((first, second))
     for name, (theirs, ours) in pairs.items():
-        same = same_share(theirs.weights[0], ours.weights[0], bench.loaded.blocks[0])
+        same = same_share(theirs.weights[0], ours.weights[0], run.loaded.blocks[0])
         means = [statistics.mean(side) for side in zip(*errors[name], strict=True)]
         table.add_row(
             name,
@@ -120,11 +120,5 @@ if __name__ == "__main__":
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     model = load_model("mini", "mini", "float32", "auto")
-    bench = Workbench(
-        model,
-        compose([]).calibration,
-        EntropyConfig(),
-        Store(options.store),
-        WorkersConfig(options.workers),
-    )
-    Console().print(compare(bench))
+    calibration_run = CalibrationRun(model, compose([]).calibration, Store(options.store))
+    Console().print(compare(calibration_run, WorkersConfig(options.workers)))

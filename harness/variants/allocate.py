@@ -1,29 +1,29 @@
 """`method=allocated`: for every block, or every linear, the quantizer that loses least within a
-budget of packed bytes.
+budget of stored bytes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from harness.config.schema import MethodConfig
 from harness.errors import ConfigError
 from harness.variants.block_scores import damage_samples, linear_damages
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.weights import BankWeights, WeightSource
 from luq.allocation.knapsack import least_score, random_plan
+from luq.allocation.plan import Plan
 from luq.decoder.blocks import BlockWeights
-from luq.types import Plan, Quantizer, stored_bytes
-
-if TYPE_CHECKING:
-    from harness.variants.calibration_run import Workbench
+from luq.types import Quantizer, stored_bytes
 
 Assignment = list[dict[str, int]]
+"""[block][linear]: index of the candidate."""
 
 
 @dataclass(frozen=True)
 class _Unit:
-    """What gets one quantizer: all linears of a block, or one. scores, sizes: by candidate, in nats
+    """Linears that get one quantizer: all of a block, or one. scores, sizes: by candidate, in nats
     and bytes.
     """
 
@@ -33,112 +33,127 @@ class _Unit:
     sizes: list[int]
 
 
-def allocate(bench: Workbench, method: MethodConfig, candidates: list[Quantizer]) -> Assignment:
-    """[block][linear] -> number of the candidate.
+def allocate(
+    run: CalibrationRun, bank: BankWeights, method: MethodConfig, candidates: list[Quantizer]
+) -> Assignment:
+    """Choose a candidate for every unit, so that the summed score is least within the budget.
 
-    Raises ConfigError for a budget that no plan can be within.
+    Args:
+        run: The model and its calibration.
+        bank: Where blocks quantized with the candidates come from.
+        method: Names the budget, the score and the unit.
+        candidates: The quantizers to choose from.
+
+    Raises:
+        ConfigError: No plan is within `method.budget_bits`.
     """
-    wholes = [
-        Plan((str(i),) * len(bench.loaded.blocks), {str(i): candidate})
-        for i, candidate in enumerate(candidates)
-    ]
-    entries = [bench.weights(plan, "fp") for plan in wholes]
-    units = _units(bench, method, candidates, entries)
-    weights = sum(
-        w.shape[0] * w.shape[1] for block in entries[0].values() for w in block.linears.values()
-    )
-    assert method.budget_bits is not None, "the configuration was checked"
-    budget = int(method.budget_bits * weights / 8)
-    sizes = [unit.sizes for unit in units]
-    try:
-        chosen = (
-            random_plan(sizes, budget, method.order_seed)
-            if method.score == "random"
-            else least_score([unit.scores for unit in units], sizes, budget)
-        )
-    except ValueError as error:
-        least, most = (8 * sum(pick(row) for row in sizes) / weights for pick in (min, max))
-        raise ConfigError(
-            f"method.budget_bits={method.budget_bits}: {error}. The candidates allow {least:.3f} to"
-            f" {most:.3f} stored bits per weight"
-        ) from error
-    assignment: Assignment = [{} for _ in bench.loaded.blocks]
+    bank.fill(candidates)
+    entries = [bank.weights(_uniform(candidate, run)) for candidate in candidates]
+    units = _units(run, bank, method, candidates, entries)
+    chosen = _choose(units, method, _count_weights(entries[0]))
+    assignment: Assignment = [{} for _ in run.loaded.blocks]
     for unit, candidate in zip(units, chosen, strict=True):
         assignment[unit.block] |= dict.fromkeys(unit.linears, candidate)
     return assignment
 
 
-def allocated_weights(
-    bench: Workbench, assignment: Assignment, candidates: list[Quantizer], inputs: str
-) -> dict[int, BlockWeights]:
-    """The blocks of an assignment.
+def _choose(units: list[_Unit], method: MethodConfig, weights: int) -> list[int]:
+    """The candidate of every unit. weights: in all blocks."""
+    assert method.budget_bits is not None, "the configuration was checked"
+    budget, sizes = int(method.budget_bits * weights / 8), [unit.sizes for unit in units]
+    try:
+        if method.score == "random":
+            return random_plan(sizes, budget, method.order_seed)
+        return least_score([unit.scores for unit in units], sizes, budget)
+    except ValueError as error:
+        least, most = (8 * sum(map(pick, sizes)) / weights for pick in (min, max))
+        raise ConfigError(
+            f"method.budget_bits={method.budget_bits}: {error}. The candidates allow {least:.3f} to"
+            f" {most:.3f} stored bits per weight"
+        ) from error
 
-    One that mixes quantizers inside a block is put together from the bank.
+
+def allocated_weights(
+    source: WeightSource, assignment: Assignment, candidates: list[Quantizer], inputs: str
+) -> dict[int, BlockWeights]:
+    """The blocks of an assignment; one that mixes quantizers is put together linear by linear.
+
+    Args:
+        source: Where blocks come from.
+        assignment: What `allocate` chose.
+        candidates: The quantizers it chose from.
+        inputs: `method.inputs`, which `source` is for.
+
+    Raises:
+        ConfigError: A block mixes quantizers, and `inputs` is not `fp`.
     """
-    names = tuple(str(next(iter(block.values()))) for block in assignment)
     methods = {str(i): candidate for i, candidate in enumerate(candidates)}
     if all(len(set(block.values())) == 1 for block in assignment):
-        return bench.weights(
-            Plan(names, {name: methods[name] for name in sorted(set(names))}), inputs
-        )
+        names = tuple(str(next(iter(block.values()))) for block in assignment)
+        return source.weights(Plan(names, {name: methods[name] for name in sorted(set(names))}))
     if inputs != "fp":
         raise ConfigError(
             "method.unit=linear mixes entries of the bank, so it needs method.inputs=fp; it is"
             f" {inputs}"
         )
-    whole = {
-        name: bench.weights(Plan((name,) * len(assignment), {name: methods[name]}), "fp")
-        for name in methods
-    }
+    entries = [
+        source.weights(Plan((name,) * len(assignment), {name: candidate}))
+        for name, candidate in methods.items()
+    ]
     return {
         i: BlockWeights(
-            {
-                linear: whole[str(candidate)][i].linears[linear]
-                for linear, candidate in block.items()
-            }
+            {name: entries[candidate][i].linears[name] for name, candidate in block.items()}
         )
         for i, block in enumerate(assignment)
     }
 
 
+def _uniform(quantizer: Quantizer, run: CalibrationRun) -> Plan:
+    return Plan(("all",) * len(run.loaded.blocks), {"all": quantizer})
+
+
+def _count_weights(entries: Mapping[int, BlockWeights]) -> int:
+    shapes = (w.shape for entry in entries.values() for w in entry.linears.values())
+    return sum(out * inner for out, inner in shapes)
+
+
 def _units(
-    bench: Workbench,
+    run: CalibrationRun,
+    bank: BankWeights,
     method: MethodConfig,
     candidates: list[Quantizer],
     entries: list[dict[int, BlockWeights]],
 ) -> list[_Unit]:
-    by_linear = method.unit == "linear"
-    damages = [_damages(bench, candidate, method) for candidate in candidates]
+    scores = [_scores(run, bank, candidate, method) for candidate in candidates]
     units = []
-    for block in range(len(bench.loaded.blocks)):
-        names = bench.loaded.family.linears
-        for linears in [(name,) for name in names] if by_linear else [names]:
+    for block in range(len(run.loaded.blocks)):
+        for linears in _linears_of_units(run, method):
             sizes = [
                 sum(stored_bytes(entry[block].linears[name]) for name in linears)
                 for entry in entries
             ]
-            units.append(
-                _Unit(block, linears, [damage[block][linears] for damage in damages], sizes)
-            )
+            units.append(_Unit(block, linears, [by[block][linears] for by in scores], sizes))
     return units
 
 
-def _damages(
-    bench: Workbench, candidate: Quantizer, method: MethodConfig
+def _linears_of_units(run: CalibrationRun, method: MethodConfig) -> list[tuple[str, ...]]:
+    names = run.loaded.family.linears
+    return [(name,) for name in names] if method.unit == "linear" else [names]
+
+
+def _scores(
+    run: CalibrationRun, bank: BankWeights, candidate: Quantizer, method: MethodConfig
 ) -> list[Mapping[tuple[str, ...], float]]:
-    """[block][linears of a unit]: the score, a mean over the held-out answers; nothing is measured
-    for random plans.
+    """[block][linears of a unit]: the score, a mean over the held-out answers; random plans have
+    none, and nothing is measured for them.
     """
-    names = bench.loaded.family.linears
     if method.score == "random":
-        units = [(name,) for name in names] if method.unit == "linear" else [names]
-        return [dict.fromkeys(units, 0.0) for _ in bench.loaded.blocks]
+        nothing = dict.fromkeys(_linears_of_units(run, method), 0.0)
+        return [nothing for _ in run.loaded.blocks]
     if method.unit == "linear":
         return [
             {(name,): value for name, value in block.items()}
-            for block in linear_damages(bench, candidate, method.score)
+            for block in linear_damages(run, bank, candidate, method.score)
         ]
-    return [
-        {names: value}
-        for value in damage_samples(bench, candidate, method.score).mean(dim=1).tolist()
-    ]
+    means = damage_samples(run, bank, candidate, method.score).mean(dim=1).tolist()
+    return [{run.loaded.family.linears: value} for value in means]

@@ -1,61 +1,78 @@
-"""Entropy of every decoder block's activations: measured as the blocks stream by, kept block by
-block.
-"""
+"""Entropy of every decoder block's activations, measured in one pass and stored block by block."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harness.config.schema import EntropyConfig
 from harness.errors import ConfigError
 from harness.store import digest
+from harness.variants.calibration_run import CalibrationRun
 from luq.calibration.capture import BlockCapture
 from luq.calibration.entropy import cluster_entropy, without_largest
 from luq.calibration.stability import StableClusters, rank_changes, stable_clusters
 
-if TYPE_CHECKING:
-    from harness.variants.calibration_run import Workbench
-
-VERSION = 1
+VERSION = 1  # of the measurement; part of every key
 KIND = "entropy"
 
 
-def block_entropies(bench: Workbench, config: EntropyConfig) -> list[list[float]]:
-    """[block][seed] in bits.
+def block_entropies(run: CalibrationRun, config: EntropyConfig) -> list[list[float]]:
+    """Entropy of every block's activations.
 
-    Raises ConfigError for more clusters than tokens and for tokens that the calibration does not
-    have.
+    Args:
+        run: The model and its calibration data.
+        config: How entropy is measured.
+
+    Returns:
+        [block][seed], in bits.
+
+    Raises:
+        ConfigError: There are more clusters than tokens, or none of the tokens asked for.
     """
-    (found,) = _measured(bench, [entropy_settings(bench, config)])
-    return found
+    (entropies,) = _measured(run, [entropy_settings(run, config)])
+    return entropies
 
 
-def mean_entropies(bench: Workbench) -> list[float]:
-    """Over seeds, of each block: the score behind the order `entropy`."""
-    return [sum(values) / len(values) for values in block_entropies(bench, bench.entropy_config)]
+def mean_entropies(run: CalibrationRun, config: EntropyConfig) -> list[float]:
+    """Mean over seeds of every block's entropy, in bits: the score behind the order `entropy`.
+
+    Raises:
+        ConfigError: As `block_entropies` does.
+    """
+    return [sum(values) / len(values) for values in block_entropies(run, config)]
 
 
 def stability(
-    bench: Workbench, config: EntropyConfig
+    run: CalibrationRun, config: EntropyConfig
 ) -> tuple[list[list[list[float]]], list[float], StableClusters]:
-    """([K][block][seed] in bits, distance between the rankings at consecutive K of the grid, the K
-    that the rule chooses).
+    """How the ranking of the blocks changes with the number of clusters.
+
+    Args:
+        run: The model and its calibration data.
+        config: How entropy is measured; `grid` has the numbers of clusters.
+
+    Returns:
+        ([clusters][block][seed] in bits, distances between the rankings at consecutive numbers of
+        clusters, the number that the rule chooses).
     """
-    found = _measured(bench, [replace(config, clusters=clusters) for clusters in config.grid])
-    changes = rank_changes([list(zip(*blocks, strict=True)) for blocks in found])
-    return found, changes, stable_clusters(config.grid, changes)
+    entropies = _measured(run, [replace(config, clusters=clusters) for clusters in config.grid])
+    changes = rank_changes([list(zip(*blocks, strict=True)) for blocks in entropies])
+    return entropies, changes, stable_clusters(config.grid, changes)
 
 
-def entropy_settings(bench: Workbench, config: EntropyConfig) -> EntropyConfig:
-    """The settings with a number of clusters; where they ask for the stable one, it is found first."""
+def entropy_settings(run: CalibrationRun, config: EntropyConfig) -> EntropyConfig:
+    """The settings with a number of clusters; `stable` is replaced by the number it stands for.
+
+    Raises:
+        ConfigError: The ranking is stable at no number of the grid.
+    """
     if config.clusters != "stable":
         return config
-    *_, chosen = stability(bench, config)
+    *_, chosen = stability(run, config)
     if chosen.clusters is None:
         raise ConfigError(
             f"entropy.clusters=stable: {chosen.rule} on the grid {config.grid}; set"
@@ -64,51 +81,46 @@ def entropy_settings(bench: Workbench, config: EntropyConfig) -> EntropyConfig:
     return replace(config, clusters=chosen.clusters)
 
 
-def _measured(bench: Workbench, settings: list[EntropyConfig]) -> list[list[list[float]]]:
-    """[setting][block][seed]; whatever is missing in the store is measured in one pass over the
-    calibration data.
-    """
-    blocks = range(len(bench.loaded.blocks))
+def _measured(run: CalibrationRun, settings: list[EntropyConfig]) -> list[list[list[float]]]:
+    """[setting][block][seed]; what is missing in the store is measured in one pass."""
+    blocks, store = range(len(run.loaded.blocks)), run.store
     keys = {
-        (number, block): _key(bench, setting, block)
+        (number, block): _key(run, setting, block)
         for number, setting in enumerate(settings)
         for block in blocks
     }
-    if not all(bench.store.has(KIND, key) for key in keys.values()):
-        with bench.store.claimed(KIND, digest.of_value(bench.origin)):
-            _measure(
-                bench,
-                settings,
-                {place: key for place, key in keys.items() if not bench.store.has(KIND, key)},
-            )
-    found = [
-        [bench.store.read_value(KIND, keys[number, block]) for block in blocks]
+    if not all(store.has(KIND, key) for key in keys.values()):
+        with store.claim(KIND, digest.of_value(run.origin)):
+            missing = {place: key for place, key in keys.items() if not store.has(KIND, key)}
+            _measure(run, settings, missing)
+    entropies = [
+        [store.load_value(KIND, keys[number, block]) for block in blocks]
         for number in range(len(settings))
     ]
-    return (
-        found if all(all(entries) for entries in found) else _measured(bench, settings)
-    )  # a damaged entry was set aside
+    if all(all(entries) for entries in entropies):
+        return entropies
+    return _measured(run, settings)  # a damaged entry was set aside
 
 
 def _measure(
-    bench: Workbench, settings: list[EntropyConfig], missing: Mapping[tuple[int, int], str]
+    run: CalibrationRun, settings: list[EntropyConfig], missing: Mapping[tuple[int, int], str]
 ) -> None:
     """missing: key by (setting, block)."""
     blocks = {block for _, block in missing}
-    for capture in bench.captures(first=min(blocks)) if blocks else ():
+    for capture in run.captures(first=min(blocks)) if blocks else ():
         for number, setting in enumerate(settings):
             if (number, capture.index) in missing:
-                _keep(bench, missing[number, capture.index], setting, capture)
+                _save(run, missing[number, capture.index], setting, capture)
         if capture.index == max(blocks):
             break
-    bench.finish_pass()
+    run.finish_pass()
 
 
-def _keep(bench: Workbench, key: str, setting: EntropyConfig, capture: BlockCapture) -> None:
-    bench.store.kept(KIND, key, lambda: _entropies(bench, setting, capture))
+def _save(run: CalibrationRun, key: str, setting: EntropyConfig, capture: BlockCapture) -> None:
+    run.store.cached(KIND, key, lambda: _entropies(run, setting, capture))
 
 
-def _key(bench: Workbench, setting: EntropyConfig, block: int) -> str:
+def _key(run: CalibrationRun, setting: EntropyConfig, block: int) -> str:
     parts = [
         setting.clusters,
         setting.seeds,
@@ -118,47 +130,44 @@ def _key(bench: Workbench, setting: EntropyConfig, block: int) -> str:
         setting.tokens,
         setting.drop,
     ]
-    return digest.of_value([bench.origin, VERSION, block, *parts])
+    return digest.of_value([run.origin, VERSION, block, *parts])
 
 
-def _entropies(bench: Workbench, setting: EntropyConfig, capture: BlockCapture) -> list[float]:
-    kept = without_largest(list(_tokens(bench, setting, capture)), setting.drop)
-    count = sum(map(len, kept))
-    if count < int(setting.clusters):
+def _entropies(run: CalibrationRun, setting: EntropyConfig, capture: BlockCapture) -> list[float]:
+    """[seed], in bits, of one block."""
+    states = without_largest(list(_states(run, setting, capture)), setting.drop)
+    count, clusters = sum(map(len, states)), int(setting.clusters)
+    if count < clusters:
         raise ConfigError(
             f"entropy.clusters={setting.clusters} needs as many tokens; calibration has {count} of"
             f" entropy.tokens={setting.tokens}. Raise calibration.tokens or lower entropy.clusters"
         )
-    return cluster_entropy(
-        kept, int(setting.clusters), range(setting.seeds), starts=setting.starts, init=setting.init
-    )
+    seeds = range(setting.seeds)
+    return cluster_entropy(states, clusters, seeds, starts=setting.starts, init=setting.init)
 
 
 @torch.inference_mode()
-def _tokens(bench: Workbench, setting: EntropyConfig, capture: BlockCapture) -> Iterable[Tensor]:
-    """(tokens, hidden) of every sequence."""
-    states = (
-        [given.state[0] for given in capture.inputs]
-        if setting.at == "input_norm"
-        else capture.outputs
-    )
-    norm = _norm(bench, setting.at, capture.index)
-    image = getattr(bench.loaded.model.config, "image_token_id", None)
-    for state, sequence in zip(states, bench.data.sequences, strict=True):
+def _states(run: CalibrationRun, setting: EntropyConfig, capture: BlockCapture) -> Iterable[Tensor]:
+    """(tokens, hidden) of every sequence: activations of the tokens that the setting names."""
+    states = capture.outputs
+    if setting.at == "input_norm":
+        states = [given.state[0] for given in capture.inputs]
+    norm = _norm(run, setting.at, capture.index)
+    image = getattr(run.loaded.model.config, "image_token_id", None)
+    for state, sequence in zip(states, run.data.sequences, strict=True):
         ids = sequence["input_ids"][0]
         is_image = ids == image if image is not None else torch.zeros_like(ids, dtype=torch.bool)
-        wanted = {"all": torch.ones_like(is_image), "image": is_image, "text": ~is_image}[
-            setting.tokens
-        ]
-        yield norm(state.to(bench.loaded.device))[wanted]
+        masks = {"all": torch.ones_like(is_image), "image": is_image, "text": ~is_image}
+        yield norm(state.to(run.loaded.device))[masks[setting.tokens]]
 
 
-def _norm(bench: Workbench, at: str, block: int) -> Any:
-    """What the residual stream passes before it is looked at."""
-    loaded, family = bench.loaded, bench.loaded.family
+def _norm(run: CalibrationRun, at: str, block: int) -> nn.Module:
+    """What the residual stream passes before its entropy is measured."""
+    loaded, family = run.loaded, run.loaded.family
     if at == "output":
-        return torch.nn.Identity()
+        return nn.Identity()
     following = block if at == "input_norm" else block + 1
     if following < len(loaded.blocks):
         return loaded.blocks[following].get_submodule(family.input_norm)
-    return loaded.model.get_submodule(f"{family.text}.{family.final_norm}")
+    final: nn.Module = loaded.model.get_submodule(f"{family.text}.{family.final_norm}")
+    return final

@@ -1,134 +1,151 @@
-"""Scores of a model's decoder blocks, each measured once and kept in the store."""
+"""Scores of a model's decoder blocks, each measured once and stored."""
 
 from __future__ import annotations
 
 import itertools
 import statistics
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from harness.config.schema import CalibrationConfig
+from harness.config.schema import CalibrationConfig, EntropyConfig
 from harness.data.sequences import prompt_text
 from harness.data.sources import image_text_source
 from harness.errors import ConfigError
 from harness.models.load import LoadedModel
 from harness.store import digest
 from harness.variants.block_entropy import mean_entropies
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.weights import WeightSource
 from luq.allocation.orders import Measures
+from luq.allocation.plan import Plan
 from luq.allocation.scores import block_influence, layer_error
 from luq.calibration.capture import first_block_input
 from luq.decoder.apply import applied
 from luq.decoder.blocks import BlockInput, BlockWeights, run_block
 from luq.quantizers.registry import describe_quantizer
-from luq.types import Plan, QuantizationError, Quantizer
+from luq.types import QuantizationError, Quantizer
 
-if TYPE_CHECKING:
-    from harness.variants.calibration_run import Workbench
-
-HELD_OUT = 256  # questions behind a measured damage
+HELD_OUT = 256  # answers behind a measured damage
 BATCH = 32
-SCORES_VERSION = 3
+SCORES_VERSION = 3  # of the measurements; part of every key
 IGNORED = -100
 
 
-def measures(bench: Workbench, low: Quantizer | None) -> Measures:
-    """Every score that has to be measured, by name. low: the method that blocks would be quantized
-    with.
+def measures(
+    run: CalibrationRun, source: WeightSource, low: Quantizer | None, entropy: EntropyConfig
+) -> Measures:
+    """Every score of blocks that has to be measured, as a function of no arguments.
+
+    Args:
+        run: The model and its calibration data.
+        source: Where blocks come from that were calibrated on full-precision inputs.
+        low: The low-bit method, on which some scores depend.
+        entropy: How entropy is measured.
+
+    Returns:
+        By name of the score. A score that depends on the low method raises ConfigError where there
+        is none.
     """
 
-    def with_low(
-        measure: Callable[[Workbench, Quantizer], Sequence[float]], name: str
-    ) -> list[float]:
+    def with_low(name: str, measure: Callable[[Quantizer], Sequence[float]]) -> Sequence[float]:
         if low is None:
             raise ConfigError(f"method.order={name} depends on the low method; set method.low")
-        return list(measure(bench, low))
+        return measure(low)
 
     return {
-        "entropy": lambda: mean_entropies(bench),
-        "influence": lambda: _kept(
-            bench, ["influence"], lambda: [block_influence(capture) for capture in bench.captures()]
-        ),
-        "layer_error": lambda: with_low(_layer_errors, "layer_error"),
-        "damage": lambda: with_low(_damages, "damage"),
+        "entropy": lambda: mean_entropies(run, entropy),
+        "influence": lambda: _influences(run),
+        "layer_error": lambda: with_low("layer_error", lambda q: _layer_errors(run, source, q)),
+        "damage": lambda: with_low("damage", lambda q: _mean_damages(run, source, q)),
     }
 
 
-def damage_samples(bench: Workbench, quantizer: Quantizer, score: str = "damage") -> Tensor:
-    """(blocks, HELD_OUT) float64, in nats: what quantizing only that block does to each held-out
-    answer. damage: how much its loss rises; divergence: how far its tokens' distributions move, as
-    Kullback-Leibler divergence from the full-precision model's.
+def damage_samples(
+    run: CalibrationRun, source: WeightSource, quantizer: Quantizer, score: str = "damage"
+) -> Tensor:
+    """What quantizing a single block does to each held-out answer.
+
+    Args:
+        run: The model and its calibration data.
+        source: Where blocks come from that were calibrated on full-precision inputs.
+        quantizer: What the block is quantized with.
+        score: `damage`: how much the answer's loss rises. `divergence`: the Kullback-Leibler
+            divergence of its tokens' distributions from those of the full-precision model.
+
+    Returns:
+        (blocks, HELD_OUT) float64, in nats per token.
     """
-    return torch.tensor(_rows(bench, quantizer, "block")[score], dtype=torch.float64)
+    return torch.tensor(_rows(run, source, quantizer, "block")[score], dtype=torch.float64)
 
 
 def linear_damages(
-    bench: Workbench, quantizer: Quantizer, score: str = "damage"
+    run: CalibrationRun, source: WeightSource, quantizer: Quantizer, score: str = "damage"
 ) -> list[dict[str, float]]:
-    """[block][linear]: the same with only that linear quantized, a mean over the answers.
+    """What quantizing a single linear does, a mean over the held-out answers; see `damage_samples`.
 
-    Raises QuantizationError for a method that changes a block's norms too.
+    Returns:
+        [block][linear], in nats per token.
+
+    Raises:
+        QuantizationError: The method changes a block's norms too.
     """
-    names = bench.loaded.family.linears
-    rows = iter(_rows(bench, quantizer, "linear")[score])
-    return [{name: statistics.fmean(next(rows)) for name in names} for _ in bench.loaded.blocks]
+    names = run.loaded.family.linears
+    rows = iter(_rows(run, source, quantizer, "linear")[score])
+    return [{name: statistics.fmean(next(rows)) for name in names} for _ in run.loaded.blocks]
 
 
-def _rows(bench: Workbench, quantizer: Quantizer, unit: str) -> dict[str, list[list[float]]]:
-    key = [
-        "damage",
-        unit,
-        describe_quantizer(quantizer),
-        HELD_OUT,
-        image_text_source(bench.calibration.image_text).identity,
-    ]
-    rows: dict[str, list[list[float]]] = _kept(
-        bench, key, lambda: _measure_damage(bench, quantizer, unit)
+def _rows(
+    run: CalibrationRun, source: WeightSource, quantizer: Quantizer, unit: str
+) -> dict[str, list[list[float]]]:
+    """[score][block, or linear of every block][held-out answer]."""
+    answers = image_text_source(run.calibration.image_text).identity
+    key = ["damage", unit, describe_quantizer(quantizer), HELD_OUT, answers]
+    rows: dict[str, list[list[float]]] = _cached(
+        run, key, lambda: _measure_damage(run, source, quantizer, unit)
     )
     return rows
 
 
-def _damages(bench: Workbench, low: Quantizer) -> list[float]:
-    found: list[float] = damage_samples(bench, low).mean(dim=1).tolist()
-    return found
-
-
-def _layer_errors(bench: Workbench, low: Quantizer) -> list[float]:
-    found: list[float] = _kept(
-        bench, ["layer_error", describe_quantizer(low)], lambda: _measure_layer_errors(bench, low)
+def _influences(run: CalibrationRun) -> list[float]:
+    influences: list[float] = _cached(
+        run, ["influence"], lambda: [block_influence(capture) for capture in run.captures()]
     )
-    return found
+    return influences
 
 
-def _measure_layer_errors(bench: Workbench, low: Quantizer) -> list[float]:
-    entries = bench.weights(_all(bench, low), "fp")
-    blocks, family = bench.loaded.blocks, bench.loaded.family
-    return [layer_error(blocks[i], family, entries[i], stats) for i, stats in bench.each_stats()]
+def _mean_damages(run: CalibrationRun, source: WeightSource, low: Quantizer) -> list[float]:
+    means: list[float] = damage_samples(run, source, low).mean(dim=1).tolist()
+    return means
 
 
-def _all(bench: Workbench, low: Quantizer) -> Plan:
-    return Plan(("low",) * len(bench.loaded.blocks), {"low": low})
+def _layer_errors(run: CalibrationRun, source: WeightSource, low: Quantizer) -> list[float]:
+    key = ["layer_error", describe_quantizer(low)]
+    errors: list[float] = _cached(run, key, lambda: _measure_layer_errors(run, source, low))
+    return errors
+
+
+def _measure_layer_errors(run: CalibrationRun, source: WeightSource, low: Quantizer) -> list[float]:
+    entries = source.weights(_all(run, low))
+    blocks, family = run.loaded.blocks, run.loaded.family
+    return [layer_error(blocks[i], family, entries[i], stats) for i, stats in run.each_stats()]
+
+
+def _all(run: CalibrationRun, quantizer: Quantizer) -> Plan:
+    return Plan(("low",) * len(run.loaded.blocks), {"low": quantizer})
 
 
 @torch.inference_mode()
 def _measure_damage(
-    bench: Workbench, quantizer: Quantizer, unit: str
+    run: CalibrationRun, source: WeightSource, quantizer: Quantizer, unit: str
 ) -> dict[str, list[list[float]]]:
-    """By score, a row for every block, or for every linear of every block.
-
-    A pass starts at its block: what comes before is as it was.
-    """
-    loaded = bench.loaded
-    entries = bench.weights(_all(bench, quantizer), "fp")
-    batches = _held_out(loaded, bench.calibration)
-    states = [
-        first_block_input(
-            loaded.model, loaded.family, {k: v for k, v in b.items() if k != "labels"}
-        )
-        for b in batches
-    ]
+    """`_rows`, measured. A pass starts at its block: what comes before it is as it was."""
+    loaded = run.loaded
+    entries = source.weights(_all(run, quantizer))
+    batches = _held_out(loaded, run.calibration)
+    states = [_first_input(loaded, batch) for batch in batches]
     before = _answers_from(loaded, 0, states, batches)
     rows: dict[str, list[list[float]]] = {"damage": [], "divergence": []}
     for index, block in enumerate(loaded.blocks):
@@ -143,7 +160,13 @@ def _measure_damage(
     return rows
 
 
+def _first_input(loaded: LoadedModel, batch: Mapping[str, Tensor]) -> BlockInput:
+    arguments = {name: tensor for name, tensor in batch.items() if name != "labels"}
+    return first_block_input(loaded.model, loaded.family, arguments)
+
+
 def _parts(entry: BlockWeights, unit: str) -> list[BlockWeights]:
+    """What is quantized at a time: the block, or each of its linears."""
     if unit == "block":
         return [entry]
     if entry.changed:
@@ -241,6 +264,7 @@ def _held_out(loaded: LoadedModel, config: CalibrationConfig) -> list[dict[str, 
     return batches
 
 
-def _kept(bench: Workbench, key: list[Any], measure: Callable[[], Any]) -> Any:
-    """What was measured before for this model, calibration and key, or now."""
-    return bench.store.kept("scores", digest.of_value([bench.origin, SCORES_VERSION, key]), measure)
+def _cached(run: CalibrationRun, key: list[Any], measure: Callable[[], Any]) -> Any:
+    """The stored value of this model, calibration and key, measured where it is missing."""
+    whole_key = digest.of_value([run.origin, SCORES_VERSION, key])
+    return run.store.cached("scores", whole_key, measure)

@@ -16,10 +16,11 @@ from harness.errors import ConfigError
 from harness.models.load import LoadedModel
 from harness.models.packed import FORMAT, read_manifest
 from harness.store import digest
+from harness.store.atomic import complete_or_absent, store_errors
 from harness.store.bank import to_tensors
-from harness.store.store import MANIFEST, TENSORS, complete_or_absent, explained
-from harness.variants.calibration_run import Variant
+from harness.store.tensors import MANIFEST, TENSORS
 from harness.variants.external.backend import ExternalWeight
+from harness.variants.variant import Variant
 from luq.decoder.blocks import BlockWeights
 from luq.quantizers.keep import smallest_exact
 
@@ -65,7 +66,7 @@ def export_model(folder: Path, loaded: LoadedModel, variant: Variant, method: st
         "sha256": {name: digest.of_tensor(tensor) for name, tensor in tensors.items()},
     }
     partial = folder.with_name(f".{folder.name}-{secrets.token_hex(4)}")
-    with explained(folder), complete_or_absent(folder, partial):
+    with store_errors(folder), complete_or_absent(folder, partial):
         loaded.model.config.save_pretrained(partial)
         loaded.model.generation_config.save_pretrained(partial)
         loaded.processor.save_pretrained(partial)

@@ -71,11 +71,13 @@ def test_r21_a_name_that_looks_like_a_path_leads_nowhere(run, tmp_path, narrow_m
 DIGESTS = """
 import sys
 from harness.cli.main import compose
-from harness.stages.evaluate import open_workbench
-bench = open_workbench(compose([f"model.path={sys.argv[1]}", f"store={sys.argv[2]}", *sys.argv[3:]]))
+from harness.variants.calibration_run import open_run
+from harness.variants.variant import make_variant
+config = compose([f"model.path={sys.argv[1]}", f"store={sys.argv[2]}", *sys.argv[3:]])
+run = open_run(config)
 for k in (0, 2):
-    config = compose(["method=luq", f"method.k={k}"])
-    variant = bench.variant(config.method)
+    method = compose(["method=luq", f"method.k={k}"]).method
+    variant = make_variant(run, method, config.entropy)
     print(variant.digest, variant.order)
 """
 

@@ -14,13 +14,14 @@ from huggingface_hub.errors import (
 )
 from safetensors.torch import load_file, save_file
 
-from harness.config.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
 from harness.models.load import known_model, load_model
 from harness.models.source import HASHES, WEIGHTS, find_model, write_hashes
 from harness.paths import EMBEDDED
 from harness.stages.search import language_model_bytes
-from harness.variants.calibration_run import Workbench
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.variant import make_variant
 from harness.variants.export import export_model
 from luq.decoder.apply import applied
 from tests import replicas
@@ -175,8 +176,9 @@ def test_r13_tied_weights_are_one_tensor_stay_tied_and_are_counted_once(tmp_path
     loaded = load_model("tied", str(folder), "float32", "cpu")
     model = loaded.model
     assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
-    bench = Workbench(loaded, CalibrationConfig(alpha=0.0, tokens=512), EntropyConfig(), store)
-    variant = bench.variant(MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4}))
+    calibration = CalibrationConfig(alpha=0.0, tokens=512)
+    rtn4 = MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4})
+    variant = make_variant(CalibrationRun(loaded, calibration, store), rtn4)
     with applied(model, loaded.family, variant.weights):
         assert model.get_output_embeddings().weight is model.get_input_embeddings().weight
     separate = load_model(
@@ -186,8 +188,7 @@ def test_r13_tied_weights_are_one_tensor_stay_tied_and_are_counted_once(tmp_path
         "cpu",
     )
     embedding = model.get_input_embeddings().weight
-    untied = Workbench(separate, CalibrationConfig(alpha=0.0, tokens=512), EntropyConfig(), store)
-    other = untied.variant(MethodConfig(name="rtn4", high={"method": "rtn", "bits": 4}))
+    other = make_variant(CalibrationRun(separate, calibration, store), rtn4)
     more = language_model_bytes(separate, other) - language_model_bytes(loaded, variant)
     assert more in (embedding.numel() * 2, embedding.numel() * 4)
     size = export_model(tmp_path / "packed", loaded, variant, "rtn4")

@@ -12,7 +12,8 @@ from harness.errors import ConfigError
 from harness.models.load import load_model
 from harness.store.states import StoredStates
 from harness.store.store import Store
-from harness.variants.calibration_run import Workbench
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
 from luq.decoder.packed_linear import PackedLinear
 from luq.decoder.streaming import visiting
@@ -44,7 +45,7 @@ def opened(folder, *, streamed, dtype="float32"):
 
 
 def bench(folder, store, *, streamed):
-    return Workbench(opened(folder, streamed=streamed), CALIBRATION, ENTROPY, store)
+    return CalibrationRun(opened(folder, streamed=streamed), CALIBRATION, store)
 
 
 def logits(loaded):
@@ -65,7 +66,7 @@ def test_its_variants_are_those_of_the_whole_model_bit_for_bit(folder, tmp_path,
         bench(folder, Store(tmp_path / "a"), streamed=False),
         bench(folder, Store(tmp_path / "b"), streamed=True),
     )
-    expected, found = one.variant(NAMES[name]), other.variant(NAMES[name])
+    expected, found = (make_variant(run, NAMES[name], ENTROPY) for run in (one, other))
     assert found.digest == expected.digest
     before = logits(other.loaded)
     with applied(one.loaded.model, one.loaded.family, expected.weights):
@@ -84,22 +85,22 @@ def test_every_k_and_order_is_made_of_one_pass_and_no_statistics_are_kept(
 ):
     streamed = bench(folder, store, streamed=True)
     passes = []
-    real = Workbench.captures
+    real = CalibrationRun.captures
     monkeypatch.setattr(
-        Workbench, "captures", lambda self, first=0: passes.append(first) or real(self, first)
+        CalibrationRun, "captures", lambda self, first=0: passes.append(first) or real(self, first)
     )
     for k in range(4):
         for order in ("depth", "first", "layer_error"):
-            streamed.variant(dataclasses.replace(LUQ, k=k, order=order))
+            make_variant(streamed, dataclasses.replace(LUQ, k=k, order=order))
     assert len(passes) == 2  # one fills the bank, one measures layer errors
     assert not (store.root / "stats").exists()
     assert not list((store.root / "states").iterdir())
 
 
 def test_a_killed_pass_goes_on_at_the_block_where_it_was(folder, store, tmp_path, monkeypatch):
-    from harness.variants import calibration_run as variant
+    from harness.variants import weights
 
-    real, made = variant.quantize_block, []
+    real, made = weights.quantize_block, []
 
     def quantize(block, family, quantizer, stats, label, inputs):
         if label == "block 2" and len(made) == 2:
@@ -107,21 +108,19 @@ def test_a_killed_pass_goes_on_at_the_block_where_it_was(folder, store, tmp_path
         made.append(label)
         return real(block, family, quantizer, stats, label, inputs)
 
-    monkeypatch.setattr(variant, "quantize_block", quantize)
+    monkeypatch.setattr(weights, "quantize_block", quantize)
     with pytest.raises(KeyboardInterrupt):
-        bench(folder, store, streamed=True).variant(NAMES["gptq"])
+        make_variant(bench(folder, store, streamed=True), NAMES["gptq"])
     assert len(list((store.root / "states").iterdir())) == 1
-    monkeypatch.setattr("harness.variants.calibration_run.quantize_block", real)
+    monkeypatch.setattr("harness.variants.weights.quantize_block", real)
     again = bench(folder, store, streamed=True)
     ran = []
     for index, block in enumerate(again.loaded.blocks):
         block.register_forward_hook(lambda *_, index=index: ran.append(index))
-    resumed = again.variant(NAMES["gptq"])
+    resumed = make_variant(again, NAMES["gptq"])
     assert set(ran) == {2}
-    assert (
-        resumed.digest
-        == bench(folder, Store(tmp_path / "fresh"), streamed=True).variant(NAMES["gptq"]).digest
-    )
+    fresh = bench(folder, Store(tmp_path / "fresh"), streamed=True)
+    assert resumed.digest == make_variant(fresh, NAMES["gptq"]).digest
     assert not list((store.root / "states").iterdir())
 
 
@@ -216,6 +215,6 @@ def test_a_streamed_models_export_is_the_whole_ones(tmp_path):
     for streamed in (False, True):
         made = bench(folder, Store(tmp_path / f"store{streamed}"), streamed=streamed)
         out = tmp_path / f"packed{streamed}"
-        export_model(out, made.loaded, made.variant(LUQ), "luq")
+        export_model(out, made.loaded, make_variant(made, LUQ, ENTROPY), "luq")
         found[streamed] = (out / "tensors.safetensors").read_bytes()
     assert found[True] == found[False]

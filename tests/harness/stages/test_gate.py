@@ -126,7 +126,7 @@ def test_a_broken_contract_fails_with_exit_code_1_before_anything_is_evaluated(
     run, tmp_path, backends, monkeypatch
 ):
     monkeypatch.setattr(
-        "harness.stages.gate.open_workbench", lambda *_: pytest.fail("a model was loaded")
+        "harness.stages.gate.open_run", lambda *_: pytest.fail("a model was loaded")
     )
     code, text = run(*arguments("random", "baseline=gptq3"))
     assert code == 1

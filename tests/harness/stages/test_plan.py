@@ -7,7 +7,8 @@ from harness.cli.main import compose
 from harness.config.schema import MethodConfig
 from harness.stages.plan import quantized_size, sizes_of, variant_of
 from harness.stages.search import language_model_bytes
-from harness.variants.calibration_run import Workbench
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.variant import make_variant
 from luq.quantizers.registry import build_quantizer
 from luq.types import LayerStats, stored_bytes
 
@@ -28,7 +29,7 @@ METHODS = {
 def test_r18_the_bytes_of_a_plan_are_those_that_the_variant_stores(
     run, tmp_path, narrow_model, name, k
 ):
-    from harness.config.schema import CalibrationConfig, EntropyConfig
+    from harness.config.schema import CalibrationConfig
     from harness.models.load import load_model
     from harness.store.store import Store
 
@@ -40,10 +41,10 @@ def test_r18_the_bytes_of_a_plan_are_those_that_the_variant_stores(
         )
     planned = variant_of(config, sizes_of(path, None))
     loaded = load_model("narrow", path, "float32", "cpu")
-    bench = Workbench(
-        loaded, CalibrationConfig(alpha=0, tokens=512), EntropyConfig(), Store(tmp_path / "runs")
+    run = CalibrationRun(
+        loaded, CalibrationConfig(alpha=0, tokens=512), Store(tmp_path / "runs")
     )
-    real = bench.variant(config.method)
+    real = make_variant(run, config.method)
     assert planned.decoder == real.stored_bytes
     assert planned.stored_bits == pytest.approx(real.stored_bits)
     # the rest of the language model: 16 bits in a plan, in the embedded model what holds its

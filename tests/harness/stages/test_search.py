@@ -8,9 +8,11 @@ from harness.cli.main import compose
 from harness.errors import ConfigError
 from harness.evaluation.picture_suite import mini_data
 from harness.stages import search
-from harness.stages.evaluate import Job, open_workbench
+from harness.stages.base import Job
 from harness.stages.search import language_model_bytes
+from harness.variants.calibration_run import open_run
 from harness.variants.export import export_model
+from harness.variants.variant import make_variant
 from reports.records.measurements import read_measurements
 from tasks.mini import suites
 
@@ -130,8 +132,9 @@ def test_a_budget_beyond_the_largest_model_is_k_0_and_one_below_the_smallest_an_
 
 
 def test_bytes_of_the_language_model_are_those_that_an_export_writes(store, tmp_path):
-    bench = open_workbench(compose([*OPTIONS[1:], f"store={store.root}"]))
-    variant = bench.variant(dataclasses.replace(compose(OPTIONS[1:]).method, k=4))
+    config = compose([*OPTIONS[1:], f"store={store.root}"])
+    bench = open_run(config)
+    variant = make_variant(bench, dataclasses.replace(config.method, k=4), config.entropy)
     export_model(tmp_path / "packed", bench.loaded, variant, "x")
     (written,) = (tmp_path / "packed").glob("*.safetensors")
     inside = {

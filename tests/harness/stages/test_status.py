@@ -4,7 +4,7 @@ from harness.cli.main import _job, compose
 from harness.evaluation.lmms_model import LuqModel
 from harness.stages.status import Survey, states
 from harness.store.store import Store
-from harness.variants.calibration_run import Workbench
+from harness.variants.variant import make_variant
 from luq.types import QuantizationError
 
 
@@ -44,13 +44,14 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
         "limit=4",
         "batch_size=12",
     ]
-    seen, quantize, ask = [], Workbench.variant, LuqModel._generate
+    seen, ask = [], LuqModel._generate
 
     def look():
         seen.append([state for _, state in states([_job(compose(given), given)])])
 
     monkeypatch.setattr(
-        Workbench, "variant", lambda self, method: (look(), quantize(self, method))[1]
+        "harness.stages.evaluate.make_variant",
+        lambda *arguments: (look(), make_variant(*arguments))[1],
     )
     monkeypatch.setattr(
         LuqModel, "_generate", lambda self, batch, ahead=None: (look(), ask(self, batch, ahead))[1]
@@ -72,8 +73,7 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
         )
         assert "2 done, 0 running, 0 failed, 0 missing" in run(*given, "stage=status")[1]
     monkeypatch.setattr(
-        Workbench,
-        "variant",
+        "harness.stages.evaluate.make_variant",
         lambda *_: (_ for _ in ()).throw(QuantizationError("block 0 is not finite")),
     )
     given[2] = "method=rtn2"

@@ -1,12 +1,15 @@
 import pytest
 
 from harness.cli.main import compose
-from harness.config.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
 from harness.store.store import Store
 from harness.variants import block_scores
 from harness.variants.allocate import allocate
-from harness.variants.calibration_run import Workbench, build
+from harness.variants.calibration_run import CalibrationRun
+from harness.variants.quantizers import candidates_of
+from harness.variants.variant import make_variant
+from harness.variants.weights import BankWeights
 
 NAMES = ["rtn4", "rtn3", "rtn2"]
 
@@ -19,13 +22,9 @@ def fewer_questions():
 
 
 @pytest.fixture(scope="module")
-def bench(embedded, tmp_path_factory):
-    return Workbench(
-        embedded,
-        CalibrationConfig(sequence=64, tokens=600),
-        EntropyConfig(8, 2),
-        Store(tmp_path_factory.mktemp("allocate")),
-    )
+def run(embedded, tmp_path_factory):
+    store = Store(tmp_path_factory.mktemp("allocate"))
+    return CalibrationRun(embedded, CalibrationConfig(sequence=64, tokens=600), store)
 
 
 def method(budget, **options) -> MethodConfig:
@@ -40,37 +39,37 @@ def method(budget, **options) -> MethodConfig:
     ).method
 
 
-def damage(bench, config):
+def damage(run, config):
     """Summed divergence of a plan, from the single blocks' own."""
-    candidates = [build(options, "candidate") for options in config.candidates]
-    known = [
-        block_scores.damage_samples(bench, candidate, "divergence").mean(dim=1).tolist()
+    candidates, bank = candidates_of(config), BankWeights(run)
+    divergences = [
+        block_scores.damage_samples(run, bank, candidate, "divergence").mean(dim=1).tolist()
         for candidate in candidates
     ]
     return sum(
-        known[next(iter(block.values()))][i]
-        for i, block in enumerate(allocate(bench, config, candidates))
+        divergences[next(iter(block.values()))][i]
+        for i, block in enumerate(allocate(run, bank, config, candidates))
     )
 
 
 @pytest.mark.parametrize("budget", [2.2, 2.7, 3.148, 3.6])
-def test_plans_stay_within_the_budget_and_lose_no_more_than_random_ones(bench, budget):
-    variant = bench.variant(method(budget))
+def test_plans_stay_within_the_budget_and_lose_no_more_than_random_ones(run, budget):
+    variant = make_variant(run, method(budget))
     assert variant.stored_bits <= budget
     for seed in range(3):
         other = method(budget, score="random", order_seed=seed)
-        assert bench.variant(other).stored_bits <= budget
-        assert damage(bench, method(budget)) <= damage(bench, other)
+        assert make_variant(run, other).stored_bits <= budget
+        assert damage(run, method(budget)) <= damage(run, other)
 
 
-def test_a_budget_for_one_uniform_method_allows_that_method(bench):
-    uniform = bench.variant(MethodConfig(name="rtn2", high={"method": "rtn", "bits": 2}))
-    assert bench.variant(method(uniform.stored_bits)).digest == uniform.digest
+def test_a_budget_for_one_uniform_method_allows_that_method(run):
+    uniform = make_variant(run, MethodConfig(name="rtn2", high={"method": "rtn", "bits": 2}))
+    assert make_variant(run, method(uniform.stored_bits)).digest == uniform.digest
 
 
-def test_linears_can_get_methods_of_their_own(bench):
+def test_linears_can_get_methods_of_their_own(run):
     config = method(2.644, unit="linear")
-    variant = bench.variant(config)
+    variant = make_variant(run, config)
     assert variant.stored_bits <= 2.644
     bits = {name: packed.bits for name, packed in variant.weights[0].linears.items()}
     assert (
@@ -80,14 +79,14 @@ def test_linears_can_get_methods_of_their_own(bench):
         > 1
     )
     alone = {
-        b: bench.variant(MethodConfig(name="x", high={"method": "rtn", "bits": b})).weights[0]
+        b: make_variant(run, MethodConfig(name="x", high={"method": "rtn", "bits": b})).weights[0]
         for b in (2, 3, 4)
     }
     for name, packed in variant.weights[0].linears.items():
         assert (packed.dequantize() == alone[bits[name]].linears[name].dequantize()).all()
 
 
-def test_budgets_that_cannot_be_and_missing_parts_are_refused(bench):
+def test_budgets_that_cannot_be_and_missing_parts_are_refused(run):
     with pytest.raises(
         ConfigError,
         match=(
@@ -95,7 +94,7 @@ def test_budgets_that_cannot_be_and_missing_parts_are_refused(bench):
             r" weight"
         ),
     ):
-        bench.variant(method(2.0))
+        make_variant(run, method(2.0))
     with pytest.raises(ConfigError, match="has candidates but no budget"):
         method("null")
     with pytest.raises(ConfigError, match="have no place beside them"):
@@ -108,4 +107,4 @@ def test_budgets_that_cannot_be_and_missing_parts_are_refused(bench):
         ConfigError,
         match=r"method.unit=linear mixes entries of the bank, so it needs method.inputs=fp",
     ):
-        bench.variant(method(2.644, unit="linear", inputs="graft"))
+        make_variant(run, method(2.644, unit="linear", inputs="graft"))

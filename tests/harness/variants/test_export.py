@@ -5,12 +5,13 @@ import sys
 import pytest
 import torch
 
-from harness.config.schema import CalibrationConfig, EntropyConfig, MethodConfig
+from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
 from harness.models.load import load_model
 from harness.store.store import Store
-from harness.variants.calibration_run import Workbench
+from harness.variants.calibration_run import CalibrationRun
 from harness.variants.export import export_model
+from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
 
 METHODS = {
@@ -33,18 +34,16 @@ def narrow(narrow_model):
 
 
 @pytest.fixture(scope="module")
-def workbench(tmp_path_factory, narrow):
-    return Workbench(
-        narrow,
-        CalibrationConfig(sequence=64, tokens=600),
-        EntropyConfig(8, 2),
-        Store(tmp_path_factory.mktemp("export")),
-    )
+def calibration_run(tmp_path_factory, narrow):
+    store = Store(tmp_path_factory.mktemp("export"))
+    return CalibrationRun(narrow, CalibrationConfig(sequence=64, tokens=600), store)
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_exported_model_computes_what_the_variant_computes(name, workbench, narrow, tmp_path):
-    variant = workbench.variant(METHODS[name])
+def test_the_exported_model_computes_what_the_variant_computes(
+    name, calibration_run, narrow, tmp_path
+):
+    variant = make_variant(calibration_run, METHODS[name])
     size = export_model(tmp_path / "model", narrow, variant, name)
     assert size < (tmp_path / "model" / "tensors.safetensors").stat().st_size + 200_000
     loaded = load_model.__wrapped__("packed", str(tmp_path / "model"), "float32", "cpu")
@@ -53,22 +52,19 @@ def test_the_exported_model_computes_what_the_variant_computes(name, workbench, 
         expected = narrow.model(**tokens).logits
     with torch.inference_mode():
         assert torch.equal(loaded.model(**tokens).logits, expected)
-    again = Workbench(
-        loaded, workbench.calibration, workbench.entropy_config, workbench.store
-    ).variant(MethodConfig(name="fp"))
+    exported = CalibrationRun(loaded, calibration_run.calibration, calibration_run.store)
+    again = make_variant(exported, MethodConfig(name="fp"))
     assert (again.stored_bytes, again.stored_bits, again.paper_bits) == (
         variant.stored_bytes,
         variant.stored_bits,
         variant.paper_bits,
     )
     with pytest.raises(ConfigError, match="packed already"):
-        Workbench(loaded, workbench.calibration, workbench.entropy_config, workbench.store).variant(
-            METHODS["luq"]
-        )
+        make_variant(exported, METHODS["luq"])
 
 
-def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(workbench, narrow, tmp_path):
-    export_model(tmp_path / "model", narrow, workbench.variant(METHODS["luq"]), "luq")
+def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(calibration_run, narrow, tmp_path):
+    export_model(tmp_path / "model", narrow, make_variant(calibration_run, METHODS["luq"]), "luq")
     file = tmp_path / "model" / "tensors.safetensors"
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
@@ -79,8 +75,8 @@ def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(workbench, narrow, tm
         load_model.__wrapped__("packed", str(tmp_path / "model"), "float32", "cpu")
 
 
-def test_an_export_is_written_once_and_never_over_something_else(workbench, narrow, tmp_path):
-    variant = workbench.variant(METHODS["luq"])
+def test_an_export_is_written_once_and_never_over_something_else(calibration_run, narrow, tmp_path):
+    variant = make_variant(calibration_run, METHODS["luq"])
     folder = tmp_path / "model"
     export_model(folder, narrow, variant, "luq")
     before = (folder / "manifest.json").stat().st_mtime_ns
@@ -90,9 +86,11 @@ def test_an_export_is_written_once_and_never_over_something_else(workbench, narr
     with pytest.raises(
         ConfigError, match=r"does not hold this variant; choose another folder with out=PATH"
     ):
-        export_model(folder, narrow, workbench.variant(METHODS["awq"]), "awq3")
+        export_model(folder, narrow, make_variant(calibration_run, METHODS["awq"]), "awq3")
     with pytest.raises(ConfigError, match="packs nothing"):
-        export_model(tmp_path / "fp", narrow, workbench.variant(MethodConfig(name="fp")), "fp")
+        export_model(
+            tmp_path / "fp", narrow, make_variant(calibration_run, MethodConfig(name="fp")), "fp"
+        )
 
 
 def test_the_command_exports_and_a_new_process_gives_the_same_answers(tmp_path, run):

@@ -9,13 +9,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from harness.config.schema import CalibrationConfig, EntropyConfig, MethodConfig, WorkersConfig
+from harness.config.schema import CalibrationConfig, MethodConfig, WorkersConfig
 from harness.errors import ConfigError
 from harness.store.store import Store
-from harness.variants.calibration_run import Workbench
+from harness.variants.calibration_run import CalibrationRun
 from harness.variants.export import export_model
 from harness.variants.external.backend import WORKERS, External
 from harness.variants.external.plain_model import write_plain_model
+from harness.variants.variant import make_variant
 from luq.quantizers.registry import build_quantizer
 from luq.types import OptionError, QuantizationError, stored_bits
 from tests.luq.replicas import tiny_llama
@@ -51,14 +52,16 @@ def worker(tmp_path):
 
 
 @pytest.fixture
-def workbench(embedded, tmp_path):
-    return Workbench(
-        embedded,
-        CalibrationConfig(sequence=64, tokens=200),
-        EntropyConfig(8, 2),
-        Store(tmp_path / "runs"),
-        WorkersConfig(timeout=60),
-    )
+def run(embedded, tmp_path):
+    calibration = CalibrationConfig(sequence=64, tokens=200)
+    return CalibrationRun(embedded, calibration, Store(tmp_path / "runs"))
+
+
+WORKERS_CONFIG = WorkersConfig(timeout=60)
+
+
+def variant_of(run, method, workers=WORKERS_CONFIG):
+    return make_variant(run, method, workers=workers)
 
 
 def method(command, **options):
@@ -66,14 +69,14 @@ def method(command, **options):
 
 
 def test_a_worker_gives_back_weights_changed_parameters_and_its_own_stored_bytes(
-    worker, workbench, embedded
+    worker, run, embedded
 ):
     command = worker("""
         norm = "model.layers.2.input_layernorm.weight"
         weights[norm] = model[norm] * 2
         weights["model.layers.3.input_layernorm.weight"] = model["model.layers.3.input_layernorm.weight"]
     """)
-    variant = workbench.variant(method(command))
+    variant = variant_of(run, method(command))
     assert variant.stored_bits == 4
     assert stored_bits(variant.weights[0].linears["mlp.up_proj"]) == 4
     weight = embedded.blocks[5].mlp.down_proj.weight
@@ -87,13 +90,13 @@ def test_a_worker_gives_back_weights_changed_parameters_and_its_own_stored_bytes
     assert not variant.weights[3].changed
 
 
-def test_a_worker_is_asked_once(worker, workbench):
+def test_a_worker_is_asked_once(worker, run):
     command = worker()
-    first = workbench.variant(method(command))
+    first = variant_of(run, method(command))
     Path(command.split()[1]).write_text("raise SystemExit('asked again')")
-    assert workbench.variant(method(command)).digest == first.digest
+    assert variant_of(run, method(command)).digest == first.digest
     with pytest.raises(QuantizationError, match="asked again"):
-        workbench.variant(method(command, bits=3))
+        variant_of(run, method(command, bits=3))
 
 
 @pytest.mark.parametrize(
@@ -130,13 +133,13 @@ def test_a_worker_is_asked_once(worker, workbench):
         ("raise SystemExit(0)", "wrote no readable result"),
     ],
 )
-def test_a_bad_worker_is_refused_by_what_it_did(worker, workbench, middle, said):
+def test_a_bad_worker_is_refused_by_what_it_did(worker, run, middle, said):
     with pytest.raises(QuantizationError, match=said):
-        workbench.variant(method(worker(middle)))
-    assert not list((workbench.store.root / "bank").glob("*"))
+        variant_of(run, method(worker(middle)))
+    assert not list((run.store.root / "bank").glob("*"))
 
 
-def test_r19_a_pickle_is_never_opened(worker, workbench, tmp_path):
+def test_r19_a_pickle_is_never_opened(worker, run, tmp_path):
     canary = tmp_path / "canary"
     command = worker(
         tail=f"""
@@ -149,11 +152,11 @@ class Bomb:
 """
     )
     with pytest.raises(QuantizationError, match="wrote no readable result"):
-        workbench.variant(method(command))
+        variant_of(run, method(command))
     assert not canary.exists()
 
 
-def test_a_worker_that_hangs_is_stopped_with_everything_it_started(worker, workbench, tmp_path):
+def test_a_worker_that_hangs_is_stopped_with_everything_it_started(worker, run, tmp_path):
     command = worker(f"""
         import subprocess
         child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
@@ -161,12 +164,11 @@ def test_a_worker_that_hangs_is_stopped_with_everything_it_started(worker, workb
         print("still at it", flush=True)
         time.sleep(600)
     """)
-    workbench.workers.timeout = 8
     with pytest.raises(
         QuantizationError,
         match=r"was stopped after 8 seconds; raise workers\.timeout .*\s+still at it",
     ):
-        workbench.variant(method(command))
+        variant_of(run, method(command), WorkersConfig(timeout=8))
     child = int((tmp_path / "pid").read_text())
     for _ in range(50):
         state = Path(f"/proc/{child}/stat")
@@ -177,26 +179,28 @@ def test_a_worker_that_hangs_is_stopped_with_everything_it_started(worker, workb
     pytest.fail("the worker's child lives on")
 
 
-def test_r29_secrets_of_the_environment_do_not_reach_a_worker(worker, workbench, monkeypatch):
+def test_r29_secrets_of_the_environment_do_not_reach_a_worker(worker, run, monkeypatch):
     monkeypatch.setenv("WANDB_API_KEY", "hush")
     with pytest.raises(QuantizationError, match="environment: none"):
-        workbench.variant(
+        variant_of(
+            run,
             method(
                 worker(
                     "import os\nraise SystemExit('environment: ' + os.environ.get('WANDB_API_KEY',"
                     " 'none'))"
                 )
-            )
+            ),
         )
 
 
-def test_options_and_environments_that_are_missing_are_told(workbench, tmp_path):
-    workbench.workers.folder = str(tmp_path / "nowhere")
+def test_options_and_environments_that_are_missing_are_told(run, tmp_path):
+    nowhere = WorkersConfig(str(tmp_path / "nowhere"))
     for name in WORKERS:
+        shipped = MethodConfig(name=name, high={"method": "external", "worker": name})
         with pytest.raises(QuantizationError, match="build it with `make workers`"):
-            workbench.variant(MethodConfig(name=name, high={"method": "external", "worker": name}))
+            variant_of(run, shipped, nowhere)
     with pytest.raises(QuantizationError, match=r"cannot be started: .*no_such_program"):
-        workbench.variant(method("no_such_program --now"))
+        variant_of(run, method("no_such_program --now"))
     for options in ({}, {"worker": "auto_gptq", "command": "x"}, {"worker": "gguf"}):
         with pytest.raises(OptionError, match="auto_gptq, autoawq, gptqmodel, llmcompressor"):
             build_quantizer("external", options)
@@ -204,11 +208,9 @@ def test_options_and_environments_that_are_missing_are_told(workbench, tmp_path)
         External(worker="auto_gptq")(torch.ones(2, 2), None)
 
 
-def test_external_weights_are_not_exported_as_if_they_were_packed(
-    worker, workbench, embedded, tmp_path
-):
+def test_external_weights_are_not_exported_as_if_they_were_packed(worker, run, embedded, tmp_path):
     with pytest.raises(ConfigError, match="pack it with that library"):
-        export_model(tmp_path / "model", embedded, workbench.variant(method(worker())), "external")
+        export_model(tmp_path / "model", embedded, variant_of(run, method(worker())), "external")
 
 
 def test_the_plain_model_computes_what_the_decoder_computes_on_pictures_too(embedded, tmp_path):
@@ -258,20 +260,16 @@ def test_a_shipped_worker_agrees_with_our_own_method(name, embedded, tmp_path):
     folder = Path(".workers").resolve()
     if not (folder / WORKERS[name][0] / "installed").exists():
         pytest.skip("needs the workers' environments: make workers")
-    bench = Workbench(
-        embedded,
-        CalibrationConfig(sequence=64, tokens=2048),
-        EntropyConfig(8, 2),
-        Store(tmp_path / "runs"),
-        WorkersConfig(str(folder)),
-    )
-    theirs = bench.variant(MethodConfig(name=name, high={"method": "external", "worker": name}))
-    ours = bench.variant(MethodConfig(name="gptq4", high={"method": "gptq", "bits": 4}))
+    calibration = CalibrationConfig(sequence=64, tokens=2048)
+    run = CalibrationRun(embedded, calibration, Store(tmp_path / "runs"))
+    shipped = MethodConfig(name=name, high={"method": "external", "worker": name})
+    theirs = variant_of(run, shipped, WorkersConfig(str(folder)))
+    ours = variant_of(run, MethodConfig(name="gptq4", high={"method": "gptq", "bits": 4}))
     assert 4 < theirs.stored_bits < 4.5
     if name == "autoawq":
         assert theirs.weights[0].changed
         return
-    stats = bench.stats(0)
+    stats = run.stats(0)
     for linear in ("self_attn.q_proj", "self_attn.v_proj"):
         weight = embedded.blocks[0].get_submodule(linear).weight
         changes = [
