@@ -9,9 +9,10 @@ from pathlib import Path
 
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
-from harness.stages.verify import BUILDING_BLOCKS, LEFT_BEHIND, MADE_AGAIN, size_of, unreferenced
+from harness.stages.verify import size_of
 from harness.store.atomic import store_errors
-from harness.store.store import Store
+from harness.store.kinds import KINDS, unreferenced
+from harness.store.store import CORRUPT, Store
 from reports.report.leaderboard import bytes_text
 
 ABANDONED = 3600.0  # seconds without a change after which nobody is thought to work on an entry
@@ -46,18 +47,21 @@ def _free(job: Job, progress: Progress) -> Outcome:
 
 
 def _garbage(root: Path, *, everything: bool) -> dict[str, list[Path]]:
-    """What may go, by kind; but for damaged entries only what nobody has touched for a while:
-    another process may be at work.
+    """Entries that may go, by kind: damaged ones at once, others when nobody has touched them for
+    a while, since another process may be at work on them.
     """
-    kinds = [*MADE_AGAIN, *(BUILDING_BLOCKS if everything else ()), *LEFT_BEHIND]
-    found = {
-        name: sorted((root / name).iterdir()) for name in kinds if (root / name).is_dir()
-    } | unreferenced(root)
-    kept = {
-        name: [path for path in paths if name == "corrupt" or _abandoned(path)]
-        for name, paths in found.items()
-    }
-    return {name: paths for name, paths in kept.items() if paths}
+    lifetimes = {"rebuildable", "leftover"} | ({"reusable"} if everything else set())
+    garbage = {}
+    for kind in KINDS.values():
+        folder = root / kind.name
+        if kind.lifetime in lifetimes:
+            entries = sorted(folder.iterdir()) if folder.is_dir() else []
+        else:
+            entries = unreferenced(root, kind)
+        freed = [entry for entry in entries if kind.name == CORRUPT or _abandoned(entry)]
+        if freed:
+            garbage[kind.name] = freed
+    return garbage
 
 
 def _abandoned(path: Path) -> bool:
