@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import shlex
+import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from harness.config.compose import compose
 from harness.config.schema import Config
 from harness.errors import ExitCode
+from reports.records.results import Row
+from reports.report.leaderboard import shown_score
 
 
 @dataclass(frozen=True)
@@ -79,19 +82,21 @@ class Outcome:
     Attributes:
         failed: Cells, entries or backends that failed.
         undecided: Whether a gate could not decide.
-        score: Mean over the suites that were evaluated, in per cent, for sweepers that optimize;
-            None where there is none.
+        rows: The cells that were evaluated, now or before, with their results.
+        reasons: Why cells failed.
     """
 
     failed: int = 0
     undecided: bool = False
-    score: float | None = None
+    rows: tuple[Row, ...] = ()
+    reasons: tuple[str, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:
         return Outcome(
             self.failed + other.failed,
             self.undecided or other.undecided,
-            self.score if other.score is None else other.score,
+            self.rows + other.rows,
+            self.reasons + other.reasons,
         )
 
     @property
@@ -100,3 +105,16 @@ class Outcome:
         if self.failed:
             return ExitCode.FAILED
         return ExitCode.UNDECIDED if self.undecided else ExitCode.OK
+
+    @property
+    def score(self) -> float | None:
+        """Mean over the cells of their first primary metric, as tables show it: for sweepers that
+        optimize. None where no cell has one.
+        """
+        scores = [
+            score.value
+            for row in self.rows
+            for metric in [one for one in row.result.metrics if one.primary][:1]
+            if (score := shown_score(metric)) is not None
+        ]
+        return statistics.fmean(scores) if scores else None

@@ -8,19 +8,24 @@ from dataclasses import asdict
 from harness import distributed
 from harness.config.schema import Config, EntropyConfig, MethodConfig
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_suite import Suite, evaluate_suite, load_result
+from harness.evaluation.picture_suite import Suite, evaluate_suite
 from harness.evaluation.text_suite import TextSuite, evaluate_text
 from harness.models.load import LoadedModel
 from harness.provenance import made_with
 from harness.stages.base import Job
 from harness.store import digest
+from harness.store.records import (
+    load_cell,
+    load_result,
+    remove_failure,
+    save_cell,
+    save_failure,
+)
 from harness.store.store import Store
 from harness.variants.quantizers import quantizer_name
 from harness.variants.variant import Variant
-from reports.records.results import Block, Cell, Failure, SuiteResult, to_json
+from reports.records.results import Block, Cell, Failure, Row, SuiteResult
 from reports.report.leaderboard import shown_score
-
-CELL_FILE = "cell.json"
 
 
 def cell_label(config: Config, suite: Suite | TextSuite) -> str:
@@ -88,16 +93,16 @@ def _variant_settings(method: MethodConfig) -> dict[str, object]:
     return {name: value for name, value in asdict(method).items() if name != "reference"}
 
 
-def complete_cell(store: Store, key: str) -> tuple[Cell, SuiteResult] | None:
+def complete_cell(store: Store, key: str) -> Row | None:
     """A stored cell with its result; None where either is missing, or damaged and set aside."""
-    cell = store.load_record("cells", key, CELL_FILE, Cell)
+    cell = load_cell(store, key)
     if cell is None:
         return None
     result = load_result(store, cell.result)
     if result is None:
         store.set_aside("cells", key, "its result is gone")
         return None
-    return cell, result
+    return Row(cell=cell, result=result)
 
 
 def fill_cell(
@@ -108,7 +113,7 @@ def fill_cell(
     variant: Variant,
     blocks: list[Block],
     key: str,
-) -> tuple[Cell, SuiteResult]:
+) -> Row:
     """Evaluate the variant that is in the model on one suite, and store the cell.
 
     Args:
@@ -139,10 +144,9 @@ def fill_cell(
         events=list(variant.events),
         made_with=made_with(lm.device, lm.loaded.dtype),
     )
-    with store.create("cells", key) as folder:
-        (folder / CELL_FILE).write_text(to_json(cell))
-    (store.root / "failures" / f"{key}.json").unlink(missing_ok=True)
-    return cell, result
+    save_cell(store, key, cell)
+    remove_failure(store, key)
+    return Row(cell=cell, result=result)
 
 
 def _request(job: Job) -> dict[str, object]:
@@ -201,7 +205,7 @@ def record_failure(store: Store, key: str, job: Job, suite: str, error: str) -> 
         error=error,
         command=job.command,
     )
-    store.write_file(store.root / "failures" / f"{key}.json", to_json(failure))
+    save_failure(store, key, failure)
 
 
 def scores_text(result: SuiteResult) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -40,8 +39,7 @@ from harness.variants.quantizers import uses_calibration
 from harness.variants.variant import Variant, describe, make_variant
 from luq.decoder.apply import applied
 from luq.types import QuantizationError
-from reports.records.results import Block, SuiteResult
-from reports.report.leaderboard import shown_score
+from reports.records.results import Block
 
 
 def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
@@ -73,13 +71,12 @@ def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
     for name in suites:
         if name not in todo:
             progress.finish_cell(cell_label(config, suites[name]), ALREADY)
-    results = [result for _, result in stored.values()]
+    complete = Outcome(rows=tuple(stored.values()))
     if not todo:
-        return Outcome(score=_score(results))
+        return complete
     with store.running("cells", [keys[name] for name in todo]) as finished:
         cells = {name: (keys[name], suites[name]) for name in todo}
-        filled = _Filling(job, lm, store, cells, progress, finished).run()
-    return Outcome(len(todo) - len(filled), score=_score([*results, *filled]))
+        return complete + _Filling(job, lm, store, cells, progress, finished).run()
 
 
 @dataclass(frozen=True)
@@ -98,17 +95,18 @@ class _Filling:
     progress: Progress
     finished: Callable[[str], None]
 
-    def run(self) -> list[SuiteResult]:
-        """Results of the cells that could be filled."""
+    def run(self) -> Outcome:
+        """Quantize the variant and fill its cells."""
         config, loaded = self.job.config, self.lm.loaded
         self.progress.step(f"quantizing {config.method.name}")
         try:
             variant, blocks = self._quantize()
         except QuantizationError as error:
-            for name, (key, suite) in self.cells.items():
-                self._fail(name, key, suite, error)
-            return []
-        results = []
+            return sum(
+                (self._fail(name, key, suite, error) for name, (key, suite) in self.cells.items()),
+                Outcome(),
+            )
+        total = Outcome()
         with (
             tracked(config, "evaluate", variant_name(config), self.job.sweep) as tracker,
             applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed),
@@ -118,19 +116,17 @@ class _Filling:
                 self.progress.start_cell(label, suite.whole_groups(config.limit))
                 try:
                     with self.store.claim("cells", key):
-                        cell, result = fill_cell(
-                            self.store, self.lm, self.job, suite, variant, blocks, key
-                        )
+                        row = fill_cell(self.store, self.lm, self.job, suite, variant, blocks, key)
                 except (CellError, QuantizationError) as error:
-                    self._fail(name, key, suite, error)
+                    total += self._fail(name, key, suite, error)
                 else:
-                    tracker.scalars(cell_scalars(cell, result))
+                    tracker.scalars(cell_scalars(row.cell, row.result))
                     if name == next(iter(self.cells)):
-                        tracker.table("blocks", *layer_table(cell))
-                    self.progress.finish_cell(label, f"done, {scores_text(result)}")
-                    results.append(result)
+                        tracker.table("blocks", *layer_table(row.cell))
+                    self.progress.finish_cell(label, f"done, {scores_text(row.result)}")
+                    total += Outcome(rows=(row,))
                 self.finished(key)
-        return results
+        return total
 
     def _quantize(self) -> tuple[Variant, list[Block]]:
         config = self.job.config
@@ -146,20 +142,11 @@ class _Filling:
             )
         return variant, blocks
 
-    def _fail(self, name: str, key: str, suite: Suite | TextSuite, error: Exception) -> None:
+    def _fail(self, name: str, key: str, suite: Suite | TextSuite, error: Exception) -> Outcome:
         record_failure(self.store, key, self.job, name, str(error))
-        self.progress.finish_cell(cell_label(self.job.config, suite), f"FAILED: {error}")
-
-
-def _score(results: Sequence[SuiteResult]) -> float | None:
-    """Mean over suites of what their first primary metric gives, as tables show it."""
-    scores = [
-        score.value
-        for result in results
-        for metric in [one for one in result.metrics if one.primary][:1]
-        if (score := shown_score(metric)) is not None
-    ]
-    return statistics.fmean(scores) if scores else None
+        label = cell_label(self.job.config, suite)
+        self.progress.finish_cell(label, f"FAILED: {error}")
+        return Outcome(failed=1, reasons=(f"{label}: {error}",))
 
 
 def open_model(config: Config) -> LoadedModel:

@@ -177,7 +177,10 @@ def _suites(config: Config, bench: CalibrationRun, store: Store) -> Mapping[str,
 
 
 def _measured(
-    bench: CalibrationRun, config: Config, suites: Mapping[str, Suite | TextSuite], progress: Progress
+    bench: CalibrationRun,
+    config: Config,
+    suites: Mapping[str, Suite | TextSuite],
+    progress: Progress,
 ) -> tuple[Measured | None, Check]:
     """What the method stores, its planted layers and its answers; or None and why not."""
     method, began = config.method, time.monotonic()

@@ -12,6 +12,7 @@ from harness.errors import ConfigError
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
 from harness.store import digest
+from harness.store.records import save_measurement
 from harness.store.store import Store
 from harness.trackers.guarded import measurement_table, tracked
 from harness.variants.block_entropy import block_entropies, entropy_settings, stability
@@ -22,8 +23,7 @@ from harness.variants.weights import BankWeights
 from luq.allocation.orders import ORDERS, block_score, coinciding
 from luq.calibration.stability import seed_agreement
 from luq.types import QuantizationError
-from reports.records.measurements import FILE, Correlation, Entropy, Measurement, Orders, Stability
-from reports.records.results import to_json
+from reports.records.measurements import Correlation, Entropy, Measurement, Orders, Stability
 from reports.statistics.estimate import rank_correlation
 
 
@@ -55,7 +55,7 @@ def keep(store: Store, found: Measurement) -> None:
     """One entry for each question that was asked: an answer of today replaces an earlier one."""
     values = found.model_dump(mode="json")
     asked = {name: values[name] for name in _QUESTION if name in values}
-    store.write_file(store.path("measurements", digest.of_value(asked)) / FILE, to_json(found))
+    save_measurement(store, digest.of_value(asked), found)
 
 
 _QUESTION = (

@@ -13,9 +13,10 @@ from pathlib import Path
 from harness.errors import ConfigError
 from harness.progress import Progress, duration
 from harness.stages.base import Job, Outcome, each_k
-from harness.stages.registry import STAGES
-from harness.stages.cells import CELL_FILE, cell_key, cell_label
+from harness.stages.cells import cell_key, cell_label
 from harness.stages.evaluate import look_at_model, open_suites
+from harness.stages.registry import STAGES
+from harness.store.records import CELL_FILE, has_failure
 from harness.store.store import Store
 from reports.records.sealed_json import strict_json
 
@@ -112,7 +113,7 @@ def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
                     state = "done"
                 elif store.is_running("cells", key):
                     state = "running"
-                elif (store.root / "failures" / f"{key}.json").exists():
+                elif has_failure(store, key):
                     state = "failed"
                 found.append((cell_label(one.config, suite), state))
     return found
