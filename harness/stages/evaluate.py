@@ -19,7 +19,7 @@ from harness.evaluation.picture_suite import (
     mini_data,
 )
 from harness.evaluation.text_suite import TextSuite, load_text_suites
-from harness.models.load import LoadedModel, known_model, load_model
+from harness.models.load import LoadedModel, load_without_weights, load_model
 from harness.models.processors import TextProcessor
 from harness.progress import ALREADY, Progress
 from harness.stages.base import Job, Outcome, each_k
@@ -169,7 +169,7 @@ def look_at_model(config: Config) -> LoadedModel:
     model = config.model
     if config.launcher.name == "local" and config.stage != "status":
         return open_model(config)
-    return known_model(model.name, model.path, model.dtype, model.revision)
+    return load_without_weights(model.name, model.path, model.dtype, model.revision)
 
 
 def open_variant(config: Config) -> tuple[LoadedModel, Variant]:

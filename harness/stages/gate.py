@@ -30,7 +30,8 @@ from harness.variants.calibration_run import CalibrationRun, open_run
 from harness.variants.quantizers import build, uses_calibration
 from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
-from luq.pipelines.contract import contract_checks, layer_errors
+from luq.pipelines.contract import contract_checks
+from luq.pipelines.synthetic import layer_errors
 from luq.types import QuantizationError, Quantizer
 from reports.records.gate import Check, GateRun, Measured, Role, judge, junit, verdict_of
 from reports.records.results import SuiteResult, to_json

@@ -8,8 +8,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from luq.quantizers.keep import smallest_exact
-
 from harness.config.schema import SearchConfig
 from harness.errors import ConfigError
 from harness.evaluation.lmms_model import LuqModel
@@ -23,6 +21,7 @@ from harness.variants.calibration_run import CalibrationRun, open_run
 from harness.variants.variant import Variant, make_variant
 from luq.allocation.search import bisect_k, scan_k, smallest_within
 from luq.decoder.apply import applied
+from luq.rounding.dense import smallest_exact
 from reports.records.measurements import Asked, Search
 from reports.records.results import MetricScore, SuiteResult
 from reports.report.leaderboard import bytes_text

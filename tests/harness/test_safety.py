@@ -6,11 +6,10 @@ import csv
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from harness.cli import main as app
+from harness.paths import TASKS
 from tasks.paper.replicas import write_replicas
 
 SMALL = [
@@ -40,7 +39,7 @@ def test_r20_task_files_from_elsewhere_are_never_read(run, tmp_path, place):
     given = (
         str(folder)
         if place == "absolute"
-        else os.path.relpath(folder, Path(app.CONF).parent / "tasks")
+        else os.path.relpath(folder, TASKS)
     )
     code, text = run(f"suite.folder={given}", "suite.tasks=[evil]", "method=fp")
     assert code == 2
@@ -70,7 +69,7 @@ def test_r21_a_name_that_looks_like_a_path_leads_nowhere(run, tmp_path, narrow_m
 
 DIGESTS = """
 import sys
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.variants.calibration_run import open_run
 from harness.variants.variant import make_variant
 config = compose([f"model.path={sys.argv[1]}", f"store={sys.argv[2]}", *sys.argv[3:]])

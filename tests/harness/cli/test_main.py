@@ -9,14 +9,13 @@ import signal
 import subprocess
 import sys
 import time
-from pathlib import Path
 
 import pytest
 
-from harness.cli import main as app
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.errors import ConfigError
 from harness.evaluation.lmms_model import LuqModel
+from harness.paths import CONF, TASKS
 
 SMALL = [
     "limit=12",
@@ -179,7 +178,7 @@ def test_a_report_of_an_empty_store_says_so(run, tmp_path):
     assert "holds no results yet" in (tmp_path / "runs" / "leaderboard.md").read_text()
 
 
-SWEEPS = sorted(path.stem for path in Path(app.CONF, "sweep").glob("*.yaml"))
+SWEEPS = sorted(path.stem for path in (CONF / "sweep").glob("*.yaml"))
 TINY = [
     "batch_size=4",
     "limit=4",
@@ -273,13 +272,9 @@ def test_a_sweep_says_before_it_starts_what_is_done_and_how_long_the_rest_should
     assert "method.k=all" not in page
 
 
-def app_folder():
-    return Path(app.CONF)
-
-
 def test_every_configuration_file_composes():
     for group in ("model", "method", "calibration", "suite"):
-        for path in (app_folder() / group).glob("*.yaml"):
+        for path in (CONF / group).glob("*.yaml"):
             compose([f"{group}={path.stem}"])
     with pytest.raises(ConfigError, match="limit"):
         compose(["limit=0"])
@@ -347,7 +342,7 @@ def test_lmms_evals_own_command_line_finds_the_model(tmp_path):
         "--tasks",
         "mini_gqa",
         "--include_path",
-        str(app_folder().parent / "tasks" / "mini"),
+        str(TASKS / "mini"),
         "--batch_size",
         "4",
         "--limit",

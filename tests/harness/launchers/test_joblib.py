@@ -7,7 +7,6 @@ import json
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -17,11 +16,11 @@ import numpy as np
 import pytest
 import torch
 
-from harness.cli import main as app
-from harness.launchers import joblib as side_by_side
-from harness.launchers.job import Done, run_one
-from harness.store.store import Store
+from harness.launchers import joblib as launcher
+from harness.launchers.job import JobResult, run_one
+from harness.stages import run as stage_run
 from tests.paths import ROOT
+from tests.sweeps import variants
 
 SMALL = [
     "limit=8",
@@ -33,7 +32,10 @@ SMALL = [
 ]
 WITNESS = ROOT / "tests" / "chaos" / "witness"
 # Two names for one variant, and a job that cannot be.
-SWEEP = ["-m", "cell='method=fp','method=gptq4','method=luq method.k=0','method=luq method.k=99'"]
+SWEEP = [
+    "-m",
+    variants("method=fp", "method=gptq4", "method=luq method.k=0", "method=luq method.k=99"),
+]
 
 
 def command(root, narrow_model, *more):
@@ -138,10 +140,10 @@ def test_r1_workers_that_are_killed_are_replaced_and_the_sweep_goes_on(
 
 
 def test_workers_that_always_die_end_the_sweep_with_what_is_lost(monkeypatch):
-    monkeypatch.setattr(side_by_side, "ATTEMPTS", 2)
-    monkeypatch.setattr(side_by_side, "_work", _die)
+    monkeypatch.setattr(launcher, "ATTEMPTS", 2)
+    monkeypatch.setattr(launcher, "_work", _die)
     told = []
-    done = side_by_side.run_side_by_side([["a"], ["b"], ["c"]], 2, 0, told.append)
+    done = launcher.run_parallel([["a"], ["b"], ["c"]], 2, 0, told.append)
     assert done == told
     assert [(one.number, one.code) for one in done] == [(0, 1), (1, 1), (2, 1)]
     assert "workers died 2 times" in done[0].reason
@@ -156,10 +158,10 @@ def test_cells_can_be_dealt_out_alone_and_are_those_of_whole_jobs(
         dealt.extend(jobs)
         return [run_one(number, job) for number, job in enumerate(jobs)]
 
-    monkeypatch.setattr(side_by_side, "run_side_by_side", in_this_process)
+    monkeypatch.setattr(launcher, "run_parallel", in_this_process)
     rtn = "method.order=depth method.low=rtn2 method.high=rtn4"
     given = [
-        f"cell='method=fp','method=luq method.k=quarters {rtn}','stage=entropy'",
+        variants("method=fp", f"method=luq method.k=quarters {rtn}", "stage=entropy"),
         *SMALL,
         f"model.path={narrow_model}",
     ]
@@ -191,8 +193,8 @@ def test_a_worker_ends_when_its_sweep_is_killed():
 def test_every_job_begins_with_the_random_numbers_of_a_fresh_process(monkeypatch):
     drawn = []
     monkeypatch.setattr(
-        app,
-        "run_job",
+        stage_run,
+        "run_alone",
         lambda _: (
             drawn.append((random.random(), np.random.rand(), torch.rand(1).item())),
             (0, ""),
@@ -205,27 +207,26 @@ def test_every_job_begins_with_the_random_numbers_of_a_fresh_process(monkeypatch
 
 @pytest.mark.parametrize("jobs", [3, 1])
 def test_jobs_run_in_workers_also_the_last_alone(monkeypatch, jobs):
-    monkeypatch.setattr(side_by_side, "_work", _process)
+    monkeypatch.setattr(launcher, "_work", _process)
     told = []
-    done = side_by_side.run_side_by_side([["a"]] * jobs, 2, 0, told.append)
+    done = launcher.run_parallel([["a"]] * jobs, 2, 0, told.append)
     assert [one.number for one in done] == sorted(one.number for one in told) == list(range(jobs))
     assert all(one.reason != str(os.getpid()) for one in done)
 
 
 def _process(number, overrides, gpus):
-    return Done(number, 0, str(os.getpid()))
+    return JobResult(number, 0, str(os.getpid()))
 
 
 def test_every_worker_watches_its_sweep_from_its_start(monkeypatch):
-    monkeypatch.setattr(side_by_side, "_work", _watching)
+    monkeypatch.setattr(launcher, "_work", _watching)
     assert all(
-        one.reason == "yes"
-        for one in side_by_side.run_side_by_side([["a"]] * 2, 2, 0, lambda _: None)
+        one.reason == "yes" for one in launcher.run_parallel([["a"]] * 2, 2, 0, lambda _: None)
     )
 
 
 def _watching(number, overrides, gpus):
-    return Done(
+    return JobResult(
         number,
         0,
         "yes" if any("watch" in thread.name for thread in threading.enumerate()) else "no",
@@ -233,8 +234,8 @@ def _watching(number, overrides, gpus):
 
 
 def test_one_worker_is_the_sweep_itself_and_outlives_its_jobs(monkeypatch):
-    monkeypatch.setattr(app, "run_job", lambda _: (0, str(os.getpid())))
-    done = side_by_side.run_side_by_side([["a"], ["b"]], 1, 0, lambda _: time.sleep(1))
+    monkeypatch.setattr(stage_run, "run_alone", lambda _: (0, str(os.getpid())))
+    done = launcher.run_parallel([["a"], ["b"]], 1, 0, lambda _: time.sleep(1))
     assert [one.reason for one in done] == [str(os.getpid())] * 2
 
 
@@ -247,49 +248,9 @@ def test_every_worker_has_a_gpu_of_its_own(monkeypatch):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5")
         monkeypatch.delenv("LUQ_DEVICE_CHOSEN", raising=False)
         monkeypatch.setattr("multiprocessing.process._current_process._name", name)
-        side_by_side._choose_device(2)
+        launcher._choose_device(2)
         assert os.environ["CUDA_VISIBLE_DEVICES"] == wanted
-        side_by_side._choose_device(2)  # once only
+        launcher._choose_device(2)  # once only
         assert os.environ["CUDA_VISIBLE_DEVICES"] == wanted
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,5,-1")
-    assert side_by_side.count_gpus() == 2
-
-
-def test_a_claim_keeps_others_waiting_until_it_is_given_back_or_its_owner_is_gone(
-    tmp_path, monkeypatch
-):
-    store, order, said = Store(tmp_path / "runs"), [], []
-    monkeypatch.setattr("harness.store.store.PATIENCE", 0.3)
-    monkeypatch.setattr("harness.store.store.logger.warning", said.append)
-
-    def second():
-        with store.claimed("results", "key"):
-            order.append("second")
-
-    with store.claimed("results", "key"):
-        waiting = threading.Thread(target=second)
-        waiting.start()
-        time.sleep(0.6)
-        order.append("first")
-    waiting.join(timeout=10)
-    assert order == ["first", "second"]
-    assert [
-        f"waiting for process {os.getpid()} on {socket.gethostname()}" in text for text in said
-    ] == [True]  # once
-    claim = store.root / "claims" / "results-key"
-    claim.touch()
-    os.utime(claim, (time.time() - 120,) * 2)  # its owner was killed two minutes ago
-    second()
-    assert order == ["first", "second", "second"]
-    assert not claim.exists()
-    ended = subprocess.Popen([sys.executable, "-c", ""])
-    ended.wait()
-    claim.write_text(f"{socket.gethostname()} {ended.pid}")  # its owner was killed just now
-    began = time.monotonic()
-    second()
-    assert time.monotonic() - began < 5
-    claim.write_text(f"elsewhere {ended.pid}")
-    began = time.time()
-    os.utime(claim, (began - 28,) * 2)  # its owner is on another machine, and was heard of lately
-    second()
-    assert time.time() - began > 1
+    assert launcher.count_gpus() == 2

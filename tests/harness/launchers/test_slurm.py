@@ -15,6 +15,7 @@ import pytest
 
 from tests.harness.launchers.test_joblib import SMALL, asked, results, table
 from tests.paths import ROOT
+from tests.sweeps import variants
 
 START = ROOT / "tests" / "slurm" / "start.sh"
 NEEDED = ("slurmctld", "slurmd", "munged", "sbatch")
@@ -28,7 +29,7 @@ pytestmark = [
     ),
     pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to start SLURM's daemons"),
 ]
-SWEEP = ["-m", "cell='method=fp','method=gptq4','method=luq method.k=2'"]
+SWEEP = ["-m", variants("method=fp", "method=gptq4", "method=luq method.k=2")]
 
 
 @pytest.fixture(scope="module")

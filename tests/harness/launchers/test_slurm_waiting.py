@@ -2,7 +2,7 @@
 
 import pytest
 
-from harness.launchers.job import Done
+from harness.launchers.job import JobResult
 
 slurm = pytest.importorskip("harness.launchers.slurm", reason="needs the package submitit")
 
@@ -22,7 +22,7 @@ class Task:
         return self.at is not None and self.looks >= self.at
 
     def result(self):
-        return [Done(self.number, 0)]
+        return [JobResult(self.number, 0)]
 
 
 @pytest.fixture

@@ -10,8 +10,9 @@ import torch
 
 from harness.cli.display import Display
 from harness.stages.gate import _contract
-from luq.pipelines.contract import layer_errors
-from luq.quantizers.registry import GPTQ, QUANTIZERS, RTN
+from luq import GPTQ, RTN
+from luq.pipelines.synthetic import layer_errors
+from luq.quantizers.registry import QUANTIZERS
 from luq.types import LayerStats
 from reports.records.gate import layers
 from tests.luq.pipelines.test_planted_faults import repacked

@@ -4,7 +4,7 @@ import pytest
 from safetensors.torch import load_file
 
 from harness.cli.display import Display
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.errors import ConfigError
 from harness.evaluation.picture_suite import mini_data
 from harness.stages import search

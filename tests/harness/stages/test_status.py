@@ -1,27 +1,27 @@
 import pytest
 
-from harness.cli.main import _job, compose
 from harness.evaluation.lmms_model import LuqModel
-from harness.stages.status import Survey, states
+from harness.stages.base import read_job
+from harness.stages.status import Workload, states
 from harness.store.store import Store
 from harness.variants.variant import make_variant
 from luq.types import QuantizationError
 
 
 @pytest.mark.parametrize(
-    ("survey", "said"),
+    ("workload", "said"),
     [
-        (Survey(9, 9, 0, None), "9 cells, all already done"),
-        (Survey(1, 0, 0, None), "1 cell, 0 already done"),
+        (Workload(9, 9, 0, None), "9 cells, all already done"),
+        (Workload(1, 0, 0, None), "1 cell, 0 already done"),
         (
-            Survey(9, 2, 1400, None),
+            Workload(9, 2, 1400, None),
             (
                 "9 cells, 2 already done, 7 left with at most 1,400 questions (time unknown,"
                 " nothing was asked"
             ),
         ),
         (
-            Survey(9, 2, 1400, 600.0),
+            Workload(9, 2, 1400, 600.0),
             (
                 "9 cells, 2 already done, 7 left with at most 1,400 questions (about 10 min, and"
                 " quantization)"
@@ -29,8 +29,8 @@ from luq.types import QuantizationError
         ),
     ],
 )
-def test_a_survey_says_what_is_done_and_what_is_left(survey, said):
-    assert str(survey).startswith(said)
+def test_a_workload_says_what_is_done_and_what_is_left(workload, said):
+    assert str(workload).startswith(said)
 
 
 def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
@@ -47,7 +47,7 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
     seen, ask = [], LuqModel._generate
 
     def look():
-        seen.append([state for _, state in states([_job(compose(given), given)])])
+        seen.append([state for _, state in states([read_job(given)])])
 
     monkeypatch.setattr(
         "harness.stages.evaluate.make_variant",

@@ -1,0 +1,74 @@
+"""How the program starts and ends, wherever it is started from."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.paths import ROOT
+
+PLAN = ["stage=plan", "model=mini", "method=rtn4"]
+
+
+def harness(folder, *arguments, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "harness", *arguments],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": f"{os.pathsep}{ROOT}", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+@pytest.mark.parametrize(
+    "file", ["tasks.py", "tasks/__init__.py", "reports/__init__.py", "conf/config.yaml"]
+)
+def test_a_module_of_the_same_name_in_the_working_directory_changes_nothing(tmp_path, file):
+    alone = harness(tmp_path, *PLAN)
+    assert alone.returncode == 0, alone.stderr
+    (tmp_path / file).parent.mkdir(exist_ok=True)
+    (tmp_path / file).write_text("raise SystemExit('the wrong module')\n")
+    beside = harness(tmp_path, *PLAN)
+    assert beside.returncode == 0, beside.stderr
+    assert beside.stdout == alone.stdout
+
+
+def test_a_program_that_has_imported_such_a_module_is_told_so(tmp_path):
+    (tmp_path / "tasks.py").write_text("")
+    program = "import sys; sys.path.insert(0, '.'); import tasks, harness"
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "harness needs its own package 'tasks'" in done.stderr
+    assert "tasks.py" in done.stderr
+
+
+@pytest.mark.parametrize("moment", ["importing", "asking"])
+def test_control_c_is_one_line_and_exit_code_130(tmp_path, moment):
+    command = [sys.executable, "-m", "harness", "method=fp", "suite=mini_gqa", "batch_size=1"]
+    process = subprocess.Popen(
+        command, cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    deadline = time.monotonic() + 200
+    answers = tmp_path / "runs" / "answers"
+    while time.monotonic() < deadline and process.poll() is None:
+        if moment == "importing" or len(list(answers.glob("*/*.json"))) > 2:
+            break
+        time.sleep(0.05)
+    if moment == "importing":
+        time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 130, said
+    assert said == "interrupted: the same command resumes where this one was\n"
