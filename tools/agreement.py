@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.table import Table
 from torch import nn
 
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.config.schema import MethodConfig, WorkersConfig
 from harness.models.load import load_model
 from harness.store.store import Store

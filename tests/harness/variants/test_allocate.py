@@ -1,12 +1,10 @@
 import pytest
 
-from harness.cli.main import compose
-from harness.config.schema import CalibrationConfig, MethodConfig
+from harness.config.compose import compose
+from harness.config.schema import MethodConfig
 from harness.errors import ConfigError
-from harness.store.store import Store
 from harness.variants import block_scores
 from harness.variants.allocate import allocate
-from harness.variants.calibration_run import CalibrationRun
 from harness.variants.quantizers import candidates_of
 from harness.variants.variant import make_variant
 from harness.variants.weights import BankWeights
@@ -21,12 +19,6 @@ def fewer_questions():
         yield
 
 
-@pytest.fixture(scope="module")
-def run(embedded, tmp_path_factory):
-    store = Store(tmp_path_factory.mktemp("allocate"))
-    return CalibrationRun(embedded, CalibrationConfig(sequence=64, tokens=600), store)
-
-
 def method(budget, **options) -> MethodConfig:
     words = [f"method.{key}={value}" for key, value in options.items()]
     return compose(
@@ -39,37 +31,41 @@ def method(budget, **options) -> MethodConfig:
     ).method
 
 
-def damage(run, config):
+def damage(embedded_run, config):
     """Summed divergence of a plan, from the single blocks' own."""
-    candidates, bank = candidates_of(config), BankWeights(run)
+    candidates, bank = candidates_of(config), BankWeights(embedded_run)
     divergences = [
-        block_scores.damage_samples(run, bank, candidate, "divergence").mean(dim=1).tolist()
+        block_scores.damage_samples(embedded_run, bank, candidate, "divergence")
+        .mean(dim=1)
+        .tolist()
         for candidate in candidates
     ]
     return sum(
         divergences[next(iter(block.values()))][i]
-        for i, block in enumerate(allocate(run, bank, config, candidates))
+        for i, block in enumerate(allocate(embedded_run, bank, config, candidates))
     )
 
 
 @pytest.mark.parametrize("budget", [2.2, 2.7, 3.148, 3.6])
-def test_plans_stay_within_the_budget_and_lose_no_more_than_random_ones(run, budget):
-    variant = make_variant(run, method(budget))
+def test_plans_stay_within_the_budget_and_lose_no_more_than_random_ones(embedded_run, budget):
+    variant = make_variant(embedded_run, method(budget))
     assert variant.stored_bits <= budget
     for seed in range(3):
         other = method(budget, score="random", order_seed=seed)
-        assert make_variant(run, other).stored_bits <= budget
-        assert damage(run, method(budget)) <= damage(run, other)
+        assert make_variant(embedded_run, other).stored_bits <= budget
+        assert damage(embedded_run, method(budget)) <= damage(embedded_run, other)
 
 
-def test_a_budget_for_one_uniform_method_allows_that_method(run):
-    uniform = make_variant(run, MethodConfig(name="rtn2", high={"method": "rtn", "bits": 2}))
-    assert make_variant(run, method(uniform.stored_bits)).digest == uniform.digest
+def test_a_budget_for_one_uniform_method_allows_that_method(embedded_run):
+    uniform = make_variant(
+        embedded_run, MethodConfig(name="rtn2", high={"method": "rtn", "bits": 2})
+    )
+    assert make_variant(embedded_run, method(uniform.stored_bits)).digest == uniform.digest
 
 
-def test_linears_can_get_methods_of_their_own(run):
+def test_linears_can_get_methods_of_their_own(embedded_run):
     config = method(2.644, unit="linear")
-    variant = make_variant(run, config)
+    variant = make_variant(embedded_run, config)
     assert variant.stored_bits <= 2.644
     bits = {name: packed.bits for name, packed in variant.weights[0].linears.items()}
     assert (
@@ -79,14 +75,16 @@ def test_linears_can_get_methods_of_their_own(run):
         > 1
     )
     alone = {
-        b: make_variant(run, MethodConfig(name="x", high={"method": "rtn", "bits": b})).weights[0]
+        b: make_variant(
+            embedded_run, MethodConfig(name="x", high={"method": "rtn", "bits": b})
+        ).weights[0]
         for b in (2, 3, 4)
     }
     for name, packed in variant.weights[0].linears.items():
         assert (packed.dequantize() == alone[bits[name]].linears[name].dequantize()).all()
 
 
-def test_budgets_that_cannot_be_and_missing_parts_are_refused(run):
+def test_budgets_that_cannot_be_and_missing_parts_are_refused(embedded_run):
     with pytest.raises(
         ConfigError,
         match=(
@@ -94,10 +92,10 @@ def test_budgets_that_cannot_be_and_missing_parts_are_refused(run):
             r" weight"
         ),
     ):
-        make_variant(run, method(2.0))
+        make_variant(embedded_run, method(2.0))
     with pytest.raises(ConfigError, match="has candidates but no budget"):
         method("null")
-    with pytest.raises(ConfigError, match="have no place beside them"):
+    with pytest.raises(ConfigError, match="have no place with them"):
         compose(["method=allocated", "method.low=gptq2"])
     with pytest.raises(ConfigError, match=r"method\.score is 'loss'"):
         method(3, score="loss")
@@ -107,4 +105,4 @@ def test_budgets_that_cannot_be_and_missing_parts_are_refused(run):
         ConfigError,
         match=r"method.unit=linear mixes entries of the bank, so it needs method.inputs=fp",
     ):
-        make_variant(run, method(2.644, unit="linear", inputs="graft"))
+        make_variant(embedded_run, method(2.644, unit="linear", inputs="graft"))

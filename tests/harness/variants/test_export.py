@@ -5,10 +5,9 @@ import sys
 import pytest
 import torch
 
-from harness.config.schema import CalibrationConfig, MethodConfig
+from harness.config.schema import MethodConfig
 from harness.errors import ConfigError
 from harness.models.load import load_model
-from harness.store.store import Store
 from harness.variants.calibration_run import CalibrationRun
 from harness.variants.export import export_model
 from harness.variants.variant import make_variant
@@ -28,22 +27,9 @@ METHODS = {
 }
 
 
-@pytest.fixture(scope="module")
-def narrow(narrow_model):
-    return load_model.__wrapped__("narrow", str(narrow_model), "float32", "cpu")
-
-
-@pytest.fixture(scope="module")
-def calibration_run(tmp_path_factory, narrow):
-    store = Store(tmp_path_factory.mktemp("export"))
-    return CalibrationRun(narrow, CalibrationConfig(sequence=64, tokens=600), store)
-
-
 @pytest.mark.parametrize("name", METHODS)
-def test_the_exported_model_computes_what_the_variant_computes(
-    name, calibration_run, narrow, tmp_path
-):
-    variant = make_variant(calibration_run, METHODS[name])
+def test_the_exported_model_computes_what_the_variant_computes(name, narrow_run, narrow, tmp_path):
+    variant = make_variant(narrow_run, METHODS[name])
     size = export_model(tmp_path / "model", narrow, variant, name)
     assert size < (tmp_path / "model" / "tensors.safetensors").stat().st_size + 200_000
     loaded = load_model.__wrapped__("packed", str(tmp_path / "model"), "float32", "cpu")
@@ -52,7 +38,7 @@ def test_the_exported_model_computes_what_the_variant_computes(
         expected = narrow.model(**tokens).logits
     with torch.inference_mode():
         assert torch.equal(loaded.model(**tokens).logits, expected)
-    exported = CalibrationRun(loaded, calibration_run.calibration, calibration_run.store)
+    exported = CalibrationRun(loaded, narrow_run.calibration, narrow_run.store)
     again = make_variant(exported, MethodConfig(name="fp"))
     assert (again.stored_bytes, again.stored_bits, again.paper_bits) == (
         variant.stored_bytes,
@@ -63,8 +49,8 @@ def test_the_exported_model_computes_what_the_variant_computes(
         make_variant(exported, METHODS["luq"])
 
 
-def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(calibration_run, narrow, tmp_path):
-    export_model(tmp_path / "model", narrow, make_variant(calibration_run, METHODS["luq"]), "luq")
+def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(narrow_run, narrow, tmp_path):
+    export_model(tmp_path / "model", narrow, make_variant(narrow_run, METHODS["luq"]), "luq")
     file = tmp_path / "model" / "tensors.safetensors"
     data = bytearray(file.read_bytes())
     data[-5] ^= 1
@@ -75,8 +61,8 @@ def test_r8_a_flipped_byte_is_refused_and_the_tensor_named(calibration_run, narr
         load_model.__wrapped__("packed", str(tmp_path / "model"), "float32", "cpu")
 
 
-def test_an_export_is_written_once_and_never_over_something_else(calibration_run, narrow, tmp_path):
-    variant = make_variant(calibration_run, METHODS["luq"])
+def test_an_export_is_written_once_and_never_over_something_else(narrow_run, narrow, tmp_path):
+    variant = make_variant(narrow_run, METHODS["luq"])
     folder = tmp_path / "model"
     export_model(folder, narrow, variant, "luq")
     before = (folder / "manifest.json").stat().st_mtime_ns
@@ -86,10 +72,10 @@ def test_an_export_is_written_once_and_never_over_something_else(calibration_run
     with pytest.raises(
         ConfigError, match=r"does not hold this variant; choose another folder with out=PATH"
     ):
-        export_model(folder, narrow, make_variant(calibration_run, METHODS["awq"]), "awq3")
+        export_model(folder, narrow, make_variant(narrow_run, METHODS["awq"]), "awq3")
     with pytest.raises(ConfigError, match="packs nothing"):
         export_model(
-            tmp_path / "fp", narrow, make_variant(calibration_run, MethodConfig(name="fp")), "fp"
+            tmp_path / "fp", narrow, make_variant(narrow_run, MethodConfig(name="fp")), "fp"
         )
 
 

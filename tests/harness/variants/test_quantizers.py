@@ -11,7 +11,7 @@ from harness.variants.quantizers import (
     quantizers_of,
     uses_calibration,
 )
-from luq.quantizers.registry import GPTQ, RTN, BiLLM
+from luq import GPTQ, RTN, BiLLM
 
 LOW, HIGH = {"method": "billm"}, {"method": "gptq", "bits": 4}
 

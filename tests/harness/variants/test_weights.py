@@ -10,9 +10,9 @@ from harness.variants.weights import (
     SequentialWeights,
     weight_source,
 )
+from luq import GPTQ, RTN, BiLLM
 from luq.allocation.plan import Plan, ranked_prefix
 from luq.pipelines import bank
-from luq.quantizers.registry import GPTQ, RTN, BiLLM
 from luq.rounding import error_feedback
 from tests.harness.variants.conftest import SMALL
 
