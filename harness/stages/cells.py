@@ -22,7 +22,7 @@ from harness.store.records import (
     save_failure,
 )
 from harness.store.store import Store
-from harness.variants.quantizers import quantizer_name
+from harness.variants.quantizers import quantizer_name, quantizer_record
 from harness.variants.variant import Variant
 from reports.records.results import Block, Cell, Failure, Row, SuiteResult
 from reports.report.leaderboard import shown_score
@@ -158,6 +158,9 @@ def _request(job: Job) -> dict[str, object]:
         "method": method.name,
         "low": quantizer_name(method.low),
         "high": candidates or quantizer_name(method.high),
+        "low_quantizer": quantizer_record(method.low),
+        "high_quantizer": quantizer_record(method.high),
+        "candidates": [record for one in method.candidates if (record := quantizer_record(one))],
         "k": int(method.k),
         "order": order_name(job.config),
         "inputs": method.inputs,

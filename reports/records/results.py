@@ -95,7 +95,9 @@ class Block(Strict):
 
 class Cell(Strict):
     """One named variant on one suite: how it was asked for, what it stores, and where its result
-    lies. made_with: versions and machine.
+    lies. low, high: short names of its quantizers. low_quantizer, high_quantizer, candidates: the
+    same as data, `method` and every field; empty for full precision, and in cells that were written
+    before they were recorded. made_with: versions and machine.
     """
 
     schema_version: Version = SCHEMA_VERSION
@@ -103,6 +105,9 @@ class Cell(Strict):
     method: str
     low: str
     high: str
+    low_quantizer: dict[str, Any] | None = None
+    high_quantizer: dict[str, Any] | None = None
+    candidates: list[dict[str, Any]] = []
     k: int
     order: str
     inputs: str = "fp"
@@ -123,6 +128,17 @@ class Cell(Strict):
     made_with: dict[str, str] = {}
     events: list[str]
 
+    def uses(self, low: Mapping[str, Any] | None, high: Mapping[str, Any] | None) -> bool:
+        """Whether the variant has these quantizers, each given by its method and the options that
+        matter; None for full precision. In a cell that was written before quantizers were
+        recorded, their short names tell the method and its bits or variant.
+        """
+        if self.candidates or self.budget_bits is not None:
+            return False
+        return _agrees(self.low_quantizer or _from_name(self.low), low) and _agrees(
+            self.high_quantizer or _from_name(self.high), high
+        )
+
     def events_of(self, block: int) -> list[str]:
         """Those of one decoder block."""
         start = f"block {block} "
@@ -136,6 +152,17 @@ class Cell(Strict):
         return (
             {name: value for name, value in values.items() if name != "plan"} if first else values
         )
+
+
+def _from_name(name: str) -> dict[str, Any]:
+    """What the short name of a quantizer tells, such as `gptq-4` or `billm-code`."""
+    method, _, detail = name.partition("-")
+    option = {"bits": int(detail)} if detail.isdigit() else {"variant": detail} if detail else {}
+    return {"method": method, **option}
+
+
+def _agrees(recorded: Mapping[str, Any], wanted: Mapping[str, Any] | None) -> bool:
+    return (wanted or {"method": "none"}).items() <= recorded.items()
 
 
 class Failure(Strict):

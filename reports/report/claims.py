@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from reports.report.leaderboard import Line
 from reports.report.references import ratio_of, results_of
-from reports.report.scorecard import paper_rows, published
+from reports.report.scorecard import BILLM, GPTQ_4, paper_rows, published
 from reports.statistics.mean import paired_difference
 
 LLAVA, QWEN = "LLaVA-1.5-7B", "Qwen2.5-VL-7B"
@@ -297,14 +297,9 @@ def _luq(
     """LUQ of BiLLM and GPTQ-4 with half of the blocks low."""
     for line in sorted(lines, key=lambda line: line.alpha != USUAL_ALPHA):
         cell = line.cells[0].cell
-        quantizers = (cell.low, cell.high, cell.inputs, cell.order) == (
-            "billm-code",
-            "gptq-4",
-            "fp",
-            order,
-        )
         if (
-            quantizers
+            cell.uses(BILLM, GPTQ_4)
+            and (cell.inputs, cell.order) == ("fp", order)
             and cell.blocks
             and 2 * cell.k == len(cell.blocks)
             and alpha in (None, cell.alpha)
@@ -313,11 +308,15 @@ def _luq(
     return None
 
 
-def _uniform(lines: Sequence[Line], high: str, like: Line | None = None) -> Line | None:
+def _uniform(
+    lines: Sequence[Line], method: str, bits: int, like: Line | None = None
+) -> Line | None:
     for line in sorted(lines, key=lambda line: line.alpha != USUAL_ALPHA):
         cell = line.cells[0].cell
-        if (cell.low, cell.high, cell.inputs) == ("none", high, "fp") and (
-            like is None or cell.alpha == like.alpha
+        if (
+            cell.uses(None, {"method": method, "bits": bits})
+            and cell.inputs == "fp"
+            and (like is None or cell.alpha == like.alpha)
         ):
             return line
     return None
@@ -348,12 +347,12 @@ def _calibration(lines: Sequence[Line]) -> tuple[str, str] | None:
 
 def _three_bits(lines: Sequence[Line]) -> tuple[str, str] | None:
     luq = _luq(lines)
-    return _compared(luq, _uniform(lines, "gptq-3", luq))
+    return _compared(luq, _uniform(lines, "gptq", 3, luq))
 
 
-def _size(lines: Sequence[Line], than: str) -> tuple[str, str] | None:
+def _size(lines: Sequence[Line], bits: int) -> tuple[str, str] | None:
     luq = _luq(lines)
-    other = _uniform(lines, than, luq)
+    other = _uniform(lines, "gptq", bits, luq)
     if luq is None or other is None:
         return None
     paper, stored = (
@@ -371,7 +370,7 @@ def _percent(saved: float) -> str:
 
 
 def _collapse(lines: Sequence[Line], method: str) -> tuple[str, str] | None:
-    line = _uniform(lines, f"{method}-2")
+    line = _uniform(lines, method, 2)
     if line is None or line.mean is None:
         return None
     mean = line.mean
@@ -381,8 +380,8 @@ def _collapse(lines: Sequence[Line], method: str) -> tuple[str, str] | None:
 
 
 _ASKED: dict[str, Callable[[Sequence[Line]], tuple[str, str] | None]] = {
-    "LUQ is smaller than GPTQ-4": lambda lines: _size(lines, "gptq-4"),
-    "LUQ is smaller than GPTQ-3": lambda lines: _size(lines, "gptq-3"),
+    "LUQ is smaller than GPTQ-4": lambda lines: _size(lines, 4),
+    "LUQ is smaller than GPTQ-3": lambda lines: _size(lines, 3),
     "LUQ is better than GPTQ-3": _three_bits,
     "The entropy order is better than deepest first": _order,
     "Mixed calibration is better than text for LUQ": _calibration,

@@ -88,7 +88,7 @@ def _full_precision(line: Line, lines: Sequence[Line]) -> Line | None:
         (
             other
             for other in lines
-            if other.model == line.model and _quantizers(other) == ("none", "none")
+            if other.model == line.model and other.cells[0].cell.uses(None, None)
         ),
         None,
     )
@@ -100,7 +100,7 @@ def _four_bits(line: Line, lines: Sequence[Line]) -> Line | None:
         other
         for other in lines
         if other.model == line.model
-        and _quantizers(other) == ("none", "gptq-4")
+        and other.cells[0].cell.uses(None, {"method": "gptq", "bits": 4})
         and other.cells[0].cell.inputs == "fp"
     ]
     mine = line.cells[0].cell
@@ -110,11 +110,6 @@ def _four_bits(line: Line, lines: Sequence[Line]) -> Line | None:
         return cell.alpha != mine.alpha, cell.calibration_seed != mine.calibration_seed
 
     return min(plain, key=unlike, default=None)
-
-
-def _quantizers(line: Line) -> tuple[str, str]:
-    cell = line.cells[0].cell
-    return cell.low, cell.high
 
 
 def _against(kind: str, line: Line, reference: Line | None) -> Against | None:

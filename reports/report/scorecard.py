@@ -16,6 +16,7 @@ Mark = Literal["reproduced", "differs", "not run"]
 MARKS: tuple[Mark, ...] = ("reproduced", "differs", "not run")
 MODELS = {"LLaVA-1.5-7B": "llava15_7b", "Qwen2.5-VL-7B": "qwen25vl_7b"}  # names in conf/model
 LOW_BLOCKS = {"LUQ-16": 16, "LUQ-12": 12}
+BILLM, GPTQ_4 = {"method": "billm", "variant": "code"}, {"method": "gptq", "bits": 4}
 SUITES = {
     "MME_Perception": ("paper_mme", "mme_perception_score"),
     "MME_Cognition": ("paper_mme", "mme_cognition_score"),
@@ -124,15 +125,14 @@ def _same_variant(one: Published, line: Line) -> bool:
     if cell.model != MODELS[one.backbone] or cell.inputs != "fp" or cell.budget_bits is not None:
         return False
     if one.method == "FP16":
-        return (cell.low, cell.high) == ("none", "none")
+        return cell.uses(None, None)
     if cell.alpha != (0.0 if one.calibration == "text" else 0.5):
         return False
     if one.method in LOW_BLOCKS:
-        return (cell.low, cell.high, cell.k, cell.order) == (
-            "billm-code",
-            "gptq-4",
+        return cell.uses(BILLM, GPTQ_4) and (cell.k, cell.order) == (
             LOW_BLOCKS[one.method],
             one.order,
         )
-    high = "billm-code" if one.method == "BiLLM" else f"{one.method.lower()}-{one.paper_bits:g}"
-    return (cell.low, cell.high) == ("none", high)
+    if one.method == "BiLLM":
+        return cell.uses(None, BILLM)
+    return cell.uses(None, {"method": one.method.lower(), "bits": one.paper_bits})

@@ -11,6 +11,8 @@ from reports.records.results import CSV_COLUMNS, SCHEMA_VERSION, read_store
 from reports.report.write import write_report
 from tests.reports.report.test_leaderboard import add_cell
 
+GPTQ_4, BILLM = {"method": "gptq", "bits": 4}, {"method": "billm", "variant": "code"}
+
 
 def change(root, path, **values):
     file = root / path
@@ -92,3 +94,52 @@ def test_the_parquet_file_has_the_columns_and_rows_of_the_table(tmp_path):
         2_723_840,
         None,
     )
+
+
+def cell_of(root, **values):
+    add_cell(root)
+    change(root, "cells/c1/cell.json", **values)
+    ((row,), _, problems) = read_store(root)
+    assert not problems
+    return row.cell
+
+
+@pytest.mark.parametrize(
+    ("values", "low", "high"),
+    [
+        ({"low": "none", "high": "none"}, None, None),
+        ({"low": "none", "high": "gptq-4"}, None, GPTQ_4),
+        ({"low": "billm-code", "high": "gptq-4"}, BILLM, GPTQ_4),
+        # recorded as data: names do not matter, nor options that nobody asks for
+        (
+            {"low": "none", "high": "my own name", "high_quantizer": {**GPTQ_4, "group": 64}},
+            None,
+            GPTQ_4,
+        ),
+        (
+            {"low": "b", "high": "g", "low_quantizer": BILLM, "high_quantizer": GPTQ_4},
+            BILLM,
+            GPTQ_4,
+        ),
+    ],
+)
+def test_a_variant_is_known_by_its_quantizers_and_old_ones_by_their_names(
+    tmp_path, values, low, high
+):
+    cell = cell_of(tmp_path, **values)
+    assert cell.uses(low, high)
+    for other in (None, {"method": "rtn", "bits": 4}, {"method": "gptq", "bits": 3}):
+        if other != high:
+            assert not cell.uses(low, other)
+        if other != low:
+            assert not cell.uses(other, high)
+
+
+def test_recorded_data_counts_more_than_a_name(tmp_path):
+    cell = cell_of(tmp_path, high="gptq-4", high_quantizer={"method": "gptq", "bits": 3})
+    assert not cell.uses(None, GPTQ_4)
+
+
+@pytest.mark.parametrize("values", [{"budget_bits": 3.0}, {"candidates": [GPTQ_4]}])
+def test_a_variant_that_chooses_among_candidates_is_none_of_them(tmp_path, values):
+    assert not cell_of(tmp_path, high="gptq-4", **values).uses(None, GPTQ_4)
