@@ -18,7 +18,7 @@ usage: python -m harness [KEY=VALUE ...]
   python -m harness                          LUQ at k=4 on the embedded model, nine suites
   python -m harness +sweep=first_look        eight variants compared
   python -m harness method=gptq3 limit=100   one variant, 100 questions a suite
-  python -m harness --help KEY               what a key means (calibration.alpha), or a group (method)
+  python -m harness --help KEY               a key (calibration.alpha) or a group of keys (method)
   python -m harness --help keys              every key
   python -m harness --cfg job [...]          the composed configuration (Hydra)
 

@@ -6,12 +6,14 @@ of each job.
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
+import sys
+import types
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
@@ -21,7 +23,14 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig
 
-NAMESPACE = "hydra_plugins.luq"  # Hydra takes plugins of `hydra_plugins` only
+# Hydra loads its own plugins anew when it first looks for plugins: what is derived from them before
+# that has another base than they then have.
+Plugins.instance()
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
+
+# Hydra takes plugins of the namespace `hydra_plugins` only. Installing a module there would have
+# every Hydra program of the environment import it; `register` adds it to this process alone.
+NAMESPACE = "hydra_plugins.luq"
 
 
 class VariantSweeper(BasicSweeper):
@@ -118,9 +127,14 @@ class CommandLauncherConfig:
 
 def register() -> None:
     """Make both known to Hydra, under the names that conf/config.yaml uses."""
+    plugins = Plugins.instance()
     for plugin in (VariantSweeper, CommandLauncher):
         plugin.__module__ = NAMESPACE
-        Plugins.instance().register(plugin)
+        plugins.register(plugin)
+    root = NAMESPACE.split(".")[0]
+    if root not in sys.modules and importlib.util.find_spec(root) is None:
+        sys.modules[root] = types.ModuleType(root)
+    sys.modules[NAMESPACE] = sys.modules[__name__]
     store = ConfigStore.instance()
     store.store(group="hydra/sweeper", name="variants", node=SweeperConfig, provider="luq")
     store.store(group="hydra/launcher", name="command", node=CommandLauncherConfig, provider="luq")
