@@ -1,0 +1,1 @@
+"""Calibration data: sources, and the sequences that are made of them."""

@@ -1,4 +1,4 @@
-"""Data sets of the hub, with errors that say what to do where they cannot be had."""
+"""Data sets of the Hugging Face hub, with errors that say what to do where they cannot be had."""
 
 from __future__ import annotations
 
@@ -15,9 +15,15 @@ from harness.errors import ConfigError
 
 
 @contextmanager
-def reachable(what: str, instead: str) -> Iterator[None]:
-    """Turn the ways in which a data set cannot be had into a ConfigError. what: is wanted, for
-    whom; instead: what else can be given.
+def hub_errors(what: str, instead: str) -> Iterator[None]:
+    """Turn the ways in which a data set cannot be had into a ConfigError.
+
+    Args:
+        what: What needs the data set, in words that begin the message.
+        instead: What the user can do without the hub, in words that end the message.
+
+    Raises:
+        ConfigError: The data set is gated or unknown, or the hub cannot be reached.
     """
     try:
         yield
@@ -36,7 +42,18 @@ def reachable(what: str, instead: str) -> Iterator[None]:
         ) from error
 
 
-def hub_dataset(path: str, name: str | None, split: str, *, what: str, instead: str) -> Any:
-    """One split of a data set. Raises ConfigError."""
-    with reachable(f"{what} needs {path}{f' ({name})' if name else ''}, split {split}", instead):
+def load_hub_dataset(path: str, name: str | None, split: str, *, what: str, instead: str) -> Any:
+    """One split of a data set of the hub, a `datasets.Dataset`.
+
+    Args:
+        path: Its name on the hub.
+        name: Of the configuration, where it has several.
+        split: Of the data set.
+        what: See `hub_errors`.
+        instead: See `hub_errors`.
+
+    Raises:
+        ConfigError: The data set cannot be had.
+    """
+    with hub_errors(f"{what} needs {path}{f' ({name})' if name else ''}, split {split}", instead):
         return datasets.load_dataset(path, name, split=split)

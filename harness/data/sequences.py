@@ -1,5 +1,6 @@
-"""Calibration sequences: alpha of the tokens from image-text samples, the rest from text, in parts
-that every alpha shares.
+"""Calibration sequences: a share alpha of the tokens from image-text samples, the rest from text.
+
+They come in parts, so that the statistics of different alphas are sums over the same parts.
 """
 
 from __future__ import annotations
@@ -11,34 +12,39 @@ from typing import Any, Literal
 from torch import Tensor
 
 from harness.config.schema import CalibrationConfig
-from harness.data.sources import image_text_source, text_source
+from harness.data.image_text_sources import image_text_source
+from harness.data.text_sources import text_source
 from harness.errors import ConfigError
-from harness.evaluation.inputs import picture_digest
 from harness.models.load import LoadedModel
+from harness.models.prompt import prompt_text
 from harness.store import digest
 
 QUARTERS = 4
-SEQUENCES_VERSION = 1
+SEQUENCES_VERSION = 1  # part of every digest; raise it when the same sources give other sequences
+SourceKind = Literal["image_text", "text"]
 Sequences = list[dict[str, Tensor]]
-Sample = tuple[
-    int, dict[str, Tensor], list[str]
-]  # number of its first token, sequence, digests of its pictures
 
 
 @dataclass(frozen=True)
 class Part:
-    """Tokens begin..end of the stream of one source."""
+    """Tokens `begin` to `end` of the stream of one source."""
 
-    source: Literal["image_text", "text"]
+    source: SourceKind
     begin: int
     end: int
 
 
 @dataclass(frozen=True)
 class CalibrationData:
-    """parts: by part, keyword arguments of the model's forward, one unpadded sequence each, which
-    holds one sample, so that none attends to another. image_token_share: of all tokens. pictures:
-    digests, by part.
+    """The sequences of a calibration.
+
+    Attributes:
+        parts: By part, keyword arguments of the model's forward pass for each sequence. A sequence
+            is unpadded and holds one sample, so that no sample attends to another.
+        tokens: Of all sequences.
+        image_text_tokens: Of the image-text samples, their text included.
+        image_token_share: Tokens of pictures, as a share of all tokens.
+        pictures: Digests of the pictures, by part.
     """
 
     parts: dict[Part, Sequences]
@@ -49,32 +55,36 @@ class CalibrationData:
 
     @property
     def sequences(self) -> Sequences:
+        """The sequences of all parts, in order."""
         return [sequence for part in self.parts.values() for sequence in part]
 
 
 def parts(config: CalibrationConfig) -> list[Part]:
-    """What a calibration consists of: quarters of the budget where alpha allows it, so that the
-    statistics of every alpha in {0, .25, .5, .75, 1} are sums over the same eight parts; else one
-    part of each source.
+    """The parts of a calibration.
+
+    Quarters of the budget where alpha allows it, so that every alpha in {0, .25, .5, .75, 1} is
+    made of the same eight parts; else one part of each source.
     """
     quarters = config.alpha * QUARTERS
     if quarters == round(quarters) and config.tokens % QUARTERS == 0:
         size = config.tokens // QUARTERS
-        counts: list[tuple[Literal["image_text", "text"], int]] = [
+        counts: list[tuple[SourceKind, int]] = [
             ("image_text", round(quarters)),
             ("text", QUARTERS - round(quarters)),
         ]
         return [
             Part(source, i * size, (i + 1) * size) for source, count in counts for i in range(count)
         ]
-    images = round(config.alpha * config.tokens)
-    whole = [Part("image_text", 0, images), Part("text", 0, config.tokens - images)]
-    return [part for part in whole if part.end > 0]
+    image_text = round(config.alpha * config.tokens)
+    both = [Part("image_text", 0, image_text), Part("text", 0, config.tokens - image_text)]
+    return [part for part in both if part.end > 0]
 
 
 def part_digest(loaded: LoadedModel, config: CalibrationConfig, part: Part) -> str:
-    """Digest of everything that the statistics of one part depend on, its first part the model's
-    alone: `MODEL/PART`.
+    """Digest `MODEL/PART` of everything that the statistics of one part depend on.
+
+    Raises:
+        ConfigError: The source of the part is not there.
     """
     recipe: list[Any] = [SEQUENCES_VERSION, part.source, part.begin, part.end, config.seed]
     if part.source == "text":
@@ -85,94 +95,110 @@ def part_digest(loaded: LoadedModel, config: CalibrationConfig, part: Part) -> s
 
 
 def calibration_digest(loaded: LoadedModel, config: CalibrationConfig) -> str:
-    """Digest of everything that the statistics of a calibration depend on: `MODEL/CALIBRATION`."""
-    found = [part_digest(loaded, config, part) for part in parts(config)]
-    return f"{found[0].split('/')[0]}/{digest.of_value([name.split('/')[1] for name in found])}"
+    """Digest `MODEL/CALIBRATION` of everything that the statistics of a calibration depend on.
+
+    Raises:
+        ConfigError: A source is not there.
+    """
+    digests = [part_digest(loaded, config, part) for part in parts(config)]
+    model = digests[0].split("/")[0]
+    return f"{model}/{digest.of_value([one.split('/')[1] for one in digests])}"
 
 
 def collect(
     loaded: LoadedModel, config: CalibrationConfig, only: list[Part] | None = None
 ) -> CalibrationData:
-    """The sequences of all parts, or of some.
+    """The sequences of a calibration.
 
-    A part holds the samples that begin inside it; image-text samples stay whole, text is cut.
+    A part holds the samples that begin inside it: image-text samples stay whole, text is cut.
 
-    Raises ConfigError for a source that is not there or has fewer tokens than the part asks for.
+    Args:
+        loaded: The model, whose processor makes the sequences, and on whose device they are.
+        config: Names the sources and how many tokens to take.
+        only: Some of the parts; None for all.
+
+    Raises:
+        ConfigError: A source is not there, or has fewer tokens than its parts ask for.
     """
     wanted = parts(config) if only is None else only
-    found: dict[Part, Sequences] = {part: [] for part in wanted}
+    sequences: dict[Part, Sequences] = {part: [] for part in wanted}
     pictures: dict[Part, list[str]] = {part: [] for part in wanted}
     for source in dict.fromkeys(part.source for part in wanted):
-        mine = [part for part in wanted if part.source == source]
-        for start, sequence, seen in _stream(loaded, config, source):
-            if start >= max(part.end for part in mine):
-                break
-            part = next((p for p in mine if p.begin <= start < p.end), None)
-            if part is not None:
-                found[part].append(
-                    {name: tensor.to(loaded.device) for name, tensor in sequence.items()}
-                )
-                pictures[part] += seen
-        else:
-            have = sum(_count(found[part]) for part in mine)
-            raise ConfigError(
-                f"calibration.{source}={getattr(config, source)} ends after {have} tokens of"
-                f" {sum(p.end - p.begin for p in mine)}; ask for fewer with calibration.tokens, or"
-                " give a larger source"
+        of_source = [part for part in wanted if part.source == source]
+        for part, sample in _samples_by_part(loaded, config, of_source):
+            sequences[part].append(
+                {name: tensor.to(loaded.device) for name, tensor in sample.inputs.items()}
             )
-    everything = [sequence for sequences in found.values() for sequence in sequences]
-    tokens, token = _count(everything), getattr(loaded.model.config, "image_token_id", None)
-    images = (
-        sum(int((s["input_ids"] == token).sum()) for s in everything) if token is not None else 0
-    )
-    image_text = sum(
-        _count(sequences) for part, sequences in found.items() if part.source == "image_text"
-    )
-    return CalibrationData(found, tokens, image_text, images / tokens, pictures)
+            pictures[part] += sample.pictures
+    everything = [sequence for part in sequences.values() for sequence in part]
+    tokens, image_token = _count(everything), getattr(loaded.model.config, "image_token_id", None)
+    image_tokens = 0
+    if image_token is not None:
+        image_tokens = sum(int((one["input_ids"] == image_token).sum()) for one in everything)
+    image_text = sum(_count(sequences[part]) for part in wanted if part.source == "image_text")
+    return CalibrationData(sequences, tokens, image_text, image_tokens / tokens, pictures)
 
 
 def _count(sequences: Sequences) -> int:
-    return sum(s["input_ids"].shape[1] for s in sequences)
+    """Tokens of all sequences."""
+    return sum(sequence["input_ids"].shape[1] for sequence in sequences)
 
 
-def _stream(loaded: LoadedModel, config: CalibrationConfig, source: str) -> Iterator[Sample]:
-    """The samples of one source, from its beginning."""
-    return _image_text(loaded, config) if source == "image_text" else _text(loaded, config)
+@dataclass(frozen=True)
+class _Sample:
+    """start: number of its first token in the stream. pictures: digests."""
+
+    start: int
+    inputs: dict[str, Tensor]
+    pictures: list[str]
+
+    @property
+    def tokens(self) -> int:
+        return int(self.inputs["input_ids"].shape[1])
 
 
-def _image_text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[Sample]:
+def _samples_by_part(
+    loaded: LoadedModel, config: CalibrationConfig, wanted: list[Part]
+) -> Iterator[tuple[Part, _Sample]]:
+    """The samples that begin inside parts of one source."""
+    source, tokens = wanted[0].source, 0
+    stream = _image_text(loaded, config) if source == "image_text" else _text(loaded, config)
+    end = max(part.end for part in wanted)
+    for sample in stream:
+        if sample.start >= end:
+            return
+        part = next((part for part in wanted if part.begin <= sample.start < part.end), None)
+        if part is not None:
+            tokens += sample.tokens
+            yield part, sample
+    raise ConfigError(
+        f"calibration.{source}={getattr(config, source)} ends after {tokens} tokens of"
+        f" {sum(part.end - part.begin for part in wanted)}; ask for fewer with calibration.tokens,"
+        " or give a larger source"
+    )
+
+
+def _image_text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[_Sample]:
+    """Pictures with their questions, without answers, each a sample of its own length."""
     start = 0
-    for image, question in image_text_source(config.image_text).prompts(config.seed):
+    for picture, question in image_text_source(config.image_text).prompts(config.seed):
         inputs = loaded.processor(
-            text=[prompt_text(loaded, question, 1)], images=[image], return_tensors="pt"
+            text=[prompt_text(loaded.processor, question, 1)], images=[picture], return_tensors="pt"
         )
-        yield start, dict(inputs), [picture_digest(image)]
-        start += inputs["input_ids"].shape[1]
+        sample = _Sample(start, dict(inputs), [digest.of_picture(picture)])
+        yield sample
+        start += sample.tokens
 
 
-def _text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[Sample]:
-    """Sequences of `config.sequence` tokens, the last of every part shorter where the part has no
-    room for a whole one.
-    """
+def _text(loaded: LoadedModel, config: CalibrationConfig) -> Iterator[_Sample]:
+    """Sequences of `config.sequence` tokens; the last one of a part is cut where the part ends."""
     start = 0
     ends = sorted(part.end for part in parts(config) if part.source == "text")
     stream = text_source(config.text).sequences(
         loaded.processor.tokenizer, config.sequence, config.seed
     )
-    for whole in stream:
+    for sequence in stream:
         room = next((end - start for end in ends if end > start), config.sequence)
-        ids = whole[:, :room]
-        yield start, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)}, []
+        ids = sequence[:, :room]
+        yield _Sample(start, {"input_ids": ids, "attention_mask": ids.new_ones(ids.shape)}, [])
         start += ids.shape[1]
-
-
-def prompt_text(loaded: LoadedModel, question: str, images: int) -> str:
-    """The question in the model's own chat form, with a place for each image, ready for the answer."""
-    content: list[dict[str, Any]] = [{"type": "image"}] * images + [
-        {"type": "text", "text": question}
-    ]
-    return str(
-        loaded.processor.apply_chat_template(
-            [{"role": "user", "content": content}], add_generation_prompt=True
-        )
-    )

@@ -1,130 +1,32 @@
-"""What a model is given, prepared once for all its variants: prompts, tokens, and what the vision
-tower makes of each picture.
-"""
+"""From questions to inputs of the model: tokens padded to a batch, and cached vision features."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping, Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor
 
-from harness.store import digest
+from harness.models.load import LoadedModel
+from harness.models.prepared import Question
+from harness.models.vision_cache import PictureFeatures
 
-if TYPE_CHECKING:
-    from harness.models.load import LoadedModel
-    from harness.store.store import Store
-
-FEATURE_BYTES = 2 * 2**30
 GRID, PIXELS = "image_grid_thw", "pixel_values"
 BY_TOKEN = ("input_ids", "mm_token_type_ids")  # what a processor says of each token
-KNOWN = {
-    *BY_TOKEN,
-    "attention_mask",
-    PIXELS,
-    GRID,
-}  # a processor that gives more gives what the decoder needs to see, too
-Row = dict[str, Tensor]
-Ahead = tuple[list["Question"], dict[str, Tensor]]
-
-
-@dataclass(frozen=True)
-class Question:
-    """One request: what is asked, how, and the digest of all of it. pictures: digest of each.
-    visuals is called when the model has to look at them, and its result not kept. tokens: in all,
-    of which those of pictures are an estimate.
-    """
-
-    key: str
-    label: str
-    prompt: str
-    pictures: tuple[str, ...]
-    visuals: Callable[[], list[Image.Image]]
-    max_new_tokens: int
-    until: tuple[str, ...]
-    tokens: int = 0
-
-
-@dataclass(frozen=True)
-class Feature:
-    """What the vision tower and the projector make of a picture:
-
-    (tokens, hidden), and its grid of patches (1, 3), if any.
-    """
-
-    values: Tensor
-    grid: Tensor | None = None
-
-
-class Features:
-    """Features by picture: in memory, on the model's device, up to FEATURE_BYTES; beyond that in a
-    store, up to `disk_bytes`. What fits neither is computed again. Every variant keeps the vision
-    tower in full precision, so that they serve all.
-    """
-
-    def __init__(self) -> None:
-        self.memory: dict[str, Feature] = {}
-        self.size = self.disk_size = self.disk_bytes = 0
-        self.store: Store | None = None
-        self.origin = ""
-
-    def attach(self, store: Store, origin: str, disk_bytes: int) -> None:
-        """origin: digest of the model that makes them."""
-        self.store, self.origin, self.disk_bytes = store, origin, disk_bytes
-
-    def keep(self, picture: str, feature: Feature) -> None:
-        if self.size + feature.values.nbytes <= FEATURE_BYTES:
-            self.memory[picture] = feature
-            self.size += feature.values.nbytes
-        elif self.store is not None and self.disk_size + feature.values.nbytes <= self.disk_bytes:
-            tensors = {"values": feature.values} | (
-                {} if feature.grid is None else {"grid": feature.grid}
-            )
-            self.store.save_tensors(
-                "features", self._key(picture), {name: t.cpu() for name, t in tensors.items()}, {}
-            )
-            self.disk_size += feature.values.nbytes
-
-    def known(self, picture: str) -> bool:
-        return picture in self.memory or (
-            self.store is not None and self.store.has("features", self._key(picture))
-        )
-
-    def find(self, picture: str, device: torch.device) -> Feature | None:
-        if picture in self.memory or self.store is None:
-            return self.memory.get(picture)
-        found = self.store.load_tensors("features", self._key(picture))
-        if found is None:
-            return None
-        tensors = {name: tensor.to(device) for name, tensor in found[0].items()}
-        return Feature(tensors["values"], tensors.get("grid"))
-
-    def _key(self, picture: str) -> str:
-        return digest.of_value([self.origin, picture])
-
-
-@dataclass
-class Prepared:
-    """Of one loaded model. asked: questions by suite, number and request. rows: what the processor
-    says of each token, by prompt and pictures.
-    """
-
-    asked: dict[Any, Question] = field(default_factory=dict)
-    rows: dict[tuple[str, tuple[str, ...]], Row] = field(default_factory=dict)
-    features: Features = field(default_factory=Features)
-
-
-def picture_digest(image: Image.Image) -> str:
-    return hashlib.sha256(f"{image.size}".encode() + image.tobytes()).hexdigest()
+# A processor that says more says what the decoder needs to see, too.
+KNOWN = {*BY_TOKEN, "attention_mask", PIXELS, GRID}
+# Questions whose pictures have to be looked at, and what the processor makes of them.
+Ahead = tuple[list[Question], dict[str, Tensor]]
 
 
 def count_tokens(loaded: LoadedModel, prompt: str, sizes: Sequence[tuple[int, int]]) -> int:
-    """Tokens of a prompt with pictures of these (width, height), as the processor would expand
-    them; an estimate by characters where it cannot say. Only batches are sorted by it.
+    """An estimate of the tokens of a prompt with pictures, by which batches are sorted.
+
+    Args:
+        loaded: The model.
+        prompt: In its chat form.
+        sizes: (width, height) of each picture. Pictures count as what the processor expands them
+            to, where it can say that.
     """
     words = len(prompt) // 4
     counter = getattr(loaded.processor, "_get_num_multimodal_tokens", None)
@@ -143,9 +45,9 @@ def count_tokens(loaded: LoadedModel, prompt: str, sizes: Sequence[tuple[int, in
 
 
 def processed(loaded: LoadedModel, batch: Sequence[Question]) -> dict[str, Tensor]:
-    """What the processor makes of a batch, padded on the left, on the CPU.
+    """What the processor makes of a batch and its pictures, padded on the left, on the CPU.
 
-    Needs the pictures; may run in a thread of its own.
+    It may run in another thread than the model.
     """
     images = [image for question in batch for image in question.visuals()]
     return dict(
@@ -160,18 +62,19 @@ def processed(loaded: LoadedModel, batch: Sequence[Question]) -> dict[str, Tenso
 
 
 def unprepared(loaded: LoadedModel, batch: Sequence[Question]) -> list[Question]:
-    """The questions of a batch whose pictures have to be looked at."""
+    """The questions of a batch that are not in `loaded.prepared`, with all of their pictures."""
     if not _separable(loaded):
         return list(batch)
-    rows, known = loaded.prepared.rows, loaded.prepared.features.known
+    rows, cached = loaded.prepared.rows, loaded.prepared.features.has
     return [
-        q for q in batch if (q.prompt, q.pictures) not in rows or not all(map(known, q.pictures))
+        q for q in batch if (q.prompt, q.pictures) not in rows or not all(map(cached, q.pictures))
     ]
 
 
 def look_ahead(loaded: LoadedModel, batch: Sequence[Question]) -> Ahead:
-    """(the batch's questions whose pictures have to be looked at, what the processor makes of
-    them).
+    """The unprepared questions of a batch, and what the processor makes of them.
+
+    It may run in another thread than the model.
     """
     new = unprepared(loaded, batch)
     return new, processed(loaded, new) if new else {}
@@ -180,35 +83,42 @@ def look_ahead(loaded: LoadedModel, batch: Sequence[Question]) -> Ahead:
 def batch_inputs(
     loaded: LoadedModel, batch: Sequence[Question], ahead: Ahead | None = None
 ) -> tuple[dict[str, Tensor], list[Tensor] | None]:
-    """(arguments of the model, features of all pictures in their order) of a batch, padded on the
-    left. ahead: what `look_ahead` gave. Features are None where the model takes its pictures as
-    pixels.
+    """The inputs of the model for a batch.
+
+    Args:
+        loaded: The model.
+        batch: Questions.
+        ahead: What `look_ahead` gave for them, if it was called before.
+
+    Returns:
+        Arguments of the model's `generate`, padded on the left, on its device; and the features of
+        all pictures in their order, or None where the arguments hold the pictures as pixels.
     """
-    new, made = ahead or look_ahead(loaded, batch)
-    inputs = _on_device(loaded, made)
+    new, processed_new = ahead or look_ahead(loaded, batch)
+    inputs = _on_device(loaded, processed_new)
     if not _separable(loaded):
         return inputs, None
     if set(inputs) - KNOWN:
         return (
             inputs if len(new) == len(batch) else _on_device(loaded, processed(loaded, batch))
         ), None
-    fresh: dict[str, Feature] = {}
+    fresh: dict[str, PictureFeatures] = {}
     if new:
-        _keep_rows(loaded, new, inputs)
-        fresh = _look(loaded, new, inputs)
-    found = [
-        fresh.get(p) or loaded.prepared.features.find(p, loaded.device)
-        for q in batch
-        for p in q.pictures
+        _cache_rows(loaded, new, inputs)
+        fresh = _compute_features(loaded, new, inputs)
+    features = [
+        fresh.get(picture) or loaded.prepared.features.load(picture, loaded.device)
+        for question in batch
+        for picture in question.pictures
     ]
-    features = [feature for feature in found if feature is not None]
-    if len(features) < len(found):  # a file of the store was damaged or removed meanwhile
+    complete = [one for one in features if one is not None]
+    if len(complete) < len(features):  # an entry of the store was damaged or removed meanwhile
         return _on_device(loaded, processed(loaded, batch)), None
     arguments = _padded(loaded, batch)
-    grids = [feature.grid for feature in features if feature.grid is not None]
+    grids = [one.grid for one in complete if one.grid is not None]
     if grids:
         arguments[GRID] = torch.cat(grids)
-    return arguments, [feature.values for feature in features]
+    return arguments, [one.values for one in complete]
 
 
 def _on_device(loaded: LoadedModel, inputs: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -216,13 +126,13 @@ def _on_device(loaded: LoadedModel, inputs: Mapping[str, Tensor]) -> dict[str, T
 
 
 def _separable(loaded: LoadedModel) -> bool:
-    """Whether the vision tower can be asked alone and the decoder takes its answer."""
+    """Whether the vision tower can run alone and the decoder takes its output."""
     return (
         hasattr(loaded.model, "get_image_features") and loaded.model._supports_mm_encoder_outputs()
     )
 
 
-def _keep_rows(
+def _cache_rows(
     loaded: LoadedModel, batch: Sequence[Question], inputs: Mapping[str, Tensor]
 ) -> None:
     for i, question in enumerate(batch):
@@ -232,10 +142,10 @@ def _keep_rows(
         }
 
 
-def _look(
+def _compute_features(
     loaded: LoadedModel, batch: Sequence[Question], inputs: Mapping[str, Tensor]
-) -> dict[str, Feature]:
-    """Features of the batch's pictures that are not known yet, each looked at once."""
+) -> dict[str, PictureFeatures]:
+    """Features of the batch's pictures that are not cached, each computed once; they are added."""
     if PIXELS not in inputs:
         return {}
     pictures = [picture for question in batch for picture in question.pictures]
@@ -243,7 +153,7 @@ def _look(
     unseen = {
         picture: i
         for picture, i in first.items()
-        if loaded.prepared.features.find(picture, loaded.device) is None
+        if loaded.prepared.features.load(picture, loaded.device) is None
     }
     if not unseen:
         return {}
@@ -251,21 +161,21 @@ def _look(
     pixels = inputs[PIXELS] if grids is None else inputs[PIXELS].split(grids.prod(dim=1).tolist())
     chosen = list(unseen.values())
     if grids is None:
-        made = loaded.model.get_image_features(
+        output = loaded.model.get_image_features(
             pixel_values=pixels[chosen].to(loaded.model.dtype), return_dict=True
         )
     else:
-        made = loaded.model.get_image_features(
+        output = loaded.model.get_image_features(
             pixel_values=torch.cat([pixels[i] for i in chosen]).to(loaded.model.dtype),
             image_grid_thw=grids[chosen],
             return_dict=True,
         )
     fresh = {
-        picture: Feature(values.clone(), None if grids is None else grids[i : i + 1])
-        for (picture, i), values in zip(unseen.items(), made.pooler_output, strict=True)
+        picture: PictureFeatures(values.clone(), None if grids is None else grids[i : i + 1])
+        for (picture, i), values in zip(unseen.items(), output.pooler_output, strict=True)
     }
-    for picture, feature in fresh.items():
-        loaded.prepared.features.keep(picture, feature)
+    for picture, features in fresh.items():
+        loaded.prepared.features.add(picture, features)
     return fresh
 
 

@@ -1,5 +1,6 @@
-"""Sizes of models that a plan can be made for without reaching the hub: what of their published
-config.json decides shapes.
+"""Sizes of published models, for `stage=plan` without the hub.
+
+Each is the part of the model's config.json that decides the shapes of its parameters.
 """
 
 from __future__ import annotations

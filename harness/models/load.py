@@ -1,4 +1,4 @@
-"""Models in memory: a base model with everything that belongs to it."""
+"""Models in memory: a base model with its processor and everything that belongs to it."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from transformers.utils import logging as transformers_logging
 
 from harness import distributed
 from harness.errors import ConfigError
-from harness.evaluation.inputs import Prepared
 from harness.models.architectures import ARCHITECTURES
 from harness.models.packed import load_packed, read_manifest
+from harness.models.prepared import PreparedInputs
 from harness.models.processors import load_processor, write_processor
 from harness.models.source import PACKAGES, ModelSource, find_model
 from harness.models.streamed import load_streamed
@@ -29,9 +29,17 @@ from luq.decoder.packed_linear import packed_weights
 
 @dataclass(frozen=True)
 class LoadedModel:
-    """A base model in full precision, its processor, its family, the digest of its weights and
-    processor, and the questions that are prepared for it. streamed: its decoder blocks stay in
-    their files.
+    """A base model in full precision, or a packed one, and what belongs to it.
+
+    Attributes:
+        name: The name in tables.
+        model: A model of transformers, in evaluation mode and without gradients.
+        processor: Makes its inputs; a `TextProcessor` for a language model.
+        family: Where its decoder blocks and their linears are.
+        digest: Of its weights and its processor.
+        dtype: What it computes in, for instance `bfloat16`.
+        streamed: Whether its decoder blocks stay in their files.
+        prepared: Inputs that all its variants share; filled as they are needed.
     """
 
     name: str
@@ -41,19 +49,21 @@ class LoadedModel:
     digest: str
     dtype: str
     streamed: bool = False
-    prepared: Prepared = field(default_factory=Prepared, compare=False, repr=False)
+    prepared: PreparedInputs = field(default_factory=PreparedInputs, compare=False, repr=False)
 
     @property
     def blocks(self) -> torch.nn.ModuleList:
+        """The decoder blocks, in order."""
         return decoder_blocks(self.model, self.family)
 
     @property
     def packed(self) -> dict[int, BlockWeights]:
-        """The packed weights that the model lives on, by block; empty for a dense model."""
+        """The packed weights that the model computes with, by block; empty for a dense model."""
         return packed_weights(self.model, self.family)
 
     @property
     def device(self) -> torch.device:
+        """Where the model takes its inputs."""
         return torch.device(self.model.get_input_embeddings().weight.device)
 
 
@@ -67,74 +77,72 @@ def load_model(
     *,
     streamed: bool = False,
 ) -> LoadedModel:
-    """Load what `find_model` finds. Weights with a hash file beside them are verified first.
+    """Load a model; the last one stays in memory and is returned again.
 
-    Raises ConfigError that names the folder, the tensor or the device, and QuantizationError for an
-    unknown architecture.
+    Weights that have a file of hashes next to them are verified first.
+
+    Args:
+        name: The name in tables.
+        path: What `harness.models.source.find_model` takes.
+        dtype: What the model computes in.
+        device: For instance `cpu` or `cuda:1`; `auto` for the GPU of this process, if there is one.
+        revision: Branch, tag or commit on the hub.
+        streamed: Leave the decoder blocks in their files, see `harness.models.streamed`.
+
+    Raises:
+        ConfigError: Names the folder, the tensor or the device that is wrong.
+        QuantizationError: The architecture is unknown.
     """
-    transformers_logging.disable_progress_bar()
-    transformers_logging.set_verbosity_error()
+    _quiet_transformers()
     source = find_model(path, revision)
-    with _explained(name, path):
-        config = _config(source)
-        pictures = config.get_text_config() is not config
+    with _config_errors(name, path):
+        config = _read_config(source)
         if streamed:
             model = load_streamed(
-                source, config, dtype, torch.device(_device(device)), _kind(pictures=pictures)
+                source, config, dtype, torch.device(_choose_device(device)), _model_class(config)
             )
         else:
-            model = _model(source, config, dtype, pictures=pictures)
-        processor = load_processor(
-            source.folder, config.model_type, pictures=pictures, gguf=source.gguf
-        )
+            model = _read_model(source, config, dtype)
+        processor = _read_processor(source, config)
     model.eval().requires_grad_(False)
     if not streamed:
-        model.to(_device(device))
+        model.to(_choose_device(device))
     return LoadedModel(name, model, processor, find_family(model), source.identity, dtype, streamed)
 
 
 @functools.lru_cache(maxsize=1)
-def known_model(name: str, path: str, dtype: str, revision: str | None = None) -> LoadedModel:
-    """The same without weights, which takes no memory on any device: for what has to be known of a
-    model before, or elsewhere than, it is run. Raises ConfigError and QuantizationError as
-    `load_model` does.
+def load_without_weights(
+    name: str, path: str, dtype: str, revision: str | None = None
+) -> LoadedModel:
+    """A model as `load_model` gives it, but without weights: it takes no memory and cannot run.
+
+    For processes that only need to know its blocks, its digest and its processor.
+
+    Raises:
+        ConfigError: Names the folder or the tensor that is wrong.
+        QuantizationError: The architecture is unknown.
     """
-    transformers_logging.set_verbosity_error()
+    _quiet_transformers()
     source = find_model(path, revision)
-    with _explained(name, path):
-        config = _config(source)
-        pictures = config.get_text_config() is not config
+    with _config_errors(name, path):
+        config = _read_config(source)
         model = _without_weights(config)
-        processor = load_processor(
-            source.folder, config.model_type, pictures=pictures, gguf=source.gguf
-        )
+        processor = _read_processor(source, config)
     return LoadedModel(name, model, processor, find_family(model), source.identity, dtype)
 
 
-@contextlib.contextmanager
-def _explained(name: str, path: str) -> Iterator[None]:
-    try:
-        yield
-    except (OSError, ValueError) as error:
-        raise ConfigError(
-            f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give"
-            " model.path=FOLDER or a name on the hub"
-        ) from error
-
-
-def _config(source: ModelSource) -> Any:
-    files = {} if source.gguf is None else {"gguf_file": source.gguf}
-    return AutoConfig.from_pretrained(source.folder, trust_remote_code=False, **files)
-
-
 def empty_model(path: str, revision: str | None = None) -> Any:
-    """The model of a configuration, without weights: its parameters have shapes and take no memory.
-    For a name on the hub only config.json is fetched; where it cannot be, the sizes in
-    ARCHITECTURES serve. Raises ConfigError.
+    """A model of transformers whose parameters have shapes and no values.
+
+    For a name on the hub only config.json is downloaded. Where that is impossible, the sizes in
+    ARCHITECTURES serve.
+
+    Raises:
+        ConfigError: No configuration can be read.
     """
-    transformers_logging.set_verbosity_error()
+    _quiet_transformers()
     if path in PACKAGES or path == "mini" or Path(path).exists():
-        config = _config(find_model(path, revision))
+        config = _read_config(find_model(path, revision))
     else:
         try:
             config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -144,48 +152,93 @@ def empty_model(path: str, revision: str | None = None) -> Any:
                     f"cannot read the configuration of model.path={path}:"
                     f" {' '.join(str(error).split())}"
                 ) from error
-            sizes = dict(ARCHITECTURES[path])
-            config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+            config = _architecture(path)
     return _without_weights(config)
 
 
-def _without_weights(config: Any) -> Any:
-    with init_empty_weights(include_buffers=False):
-        return _kind(pictures=config.get_text_config() is not config).from_config(config)
-
-
 def write_synthetic(folder: Path, path: str, dtype: str, blocks: int) -> None:
-    """A checkpoint with random weights that has the real dimensions of a model in ARCHITECTURES but
-    few blocks, and a small tokenizer.
+    """Write a checkpoint with random weights and the real dimensions of a published model.
+
+    Args:
+        folder: Where to.
+        path: A key of ARCHITECTURES.
+        dtype: Of the weights.
+        blocks: How many decoder blocks it gets, fewer than the published model has.
     """
-    sizes = dict(ARCHITECTURES[path])
-    sizes["text_config"] = {**sizes["text_config"], "num_hidden_layers": blocks}
-    config = AutoConfig.for_model(sizes.pop("model_type"), **sizes)
-    model = _kind(pictures=True).from_config(config, dtype=getattr(torch, dtype))
+    config = _architecture(path, num_hidden_layers=blocks)
+    model = _model_class(config).from_config(config, dtype=getattr(torch, dtype))
     model.save_pretrained(folder)
     write_processor(folder, config.model_type)
 
 
-def _kind(*, pictures: bool) -> Any:
-    return AutoModelForImageTextToText if pictures else AutoModelForCausalLM
+@contextlib.contextmanager
+def _config_errors(name: str, path: str) -> Iterator[None]:
+    """Turn what transformers raises for files that are missing or do not fit into a ConfigError."""
+    try:
+        yield
+    except (OSError, ValueError) as error:
+        raise ConfigError(
+            f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give"
+            " model.path=FOLDER or a name on the hub"
+        ) from error
 
 
-def _model(source: ModelSource, config: Any, dtype: str, *, pictures: bool) -> Any:
-    kind = _kind(pictures=pictures)
+def _quiet_transformers() -> None:
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+
+
+def _architecture(path: str, **text_options: int) -> Any:
+    """The configuration of a published model; text_options: what differs in its decoder."""
+    sizes = dict(ARCHITECTURES[path])
+    sizes["text_config"] = {**sizes["text_config"], **text_options}
+    return AutoConfig.for_model(sizes.pop("model_type"), **sizes)
+
+
+def _takes_pictures(config: Any) -> bool:
+    return config.get_text_config() is not config
+
+
+def _model_class(config: Any) -> Any:
+    return AutoModelForImageTextToText if _takes_pictures(config) else AutoModelForCausalLM
+
+
+def _without_weights(config: Any) -> Any:
+    with init_empty_weights(include_buffers=False):
+        return _model_class(config).from_config(config)
+
+
+def _gguf_option(source: ModelSource) -> dict[str, str]:
+    return {} if source.gguf is None else {"gguf_file": source.gguf}
+
+
+def _read_config(source: ModelSource) -> Any:
+    return AutoConfig.from_pretrained(
+        source.folder, trust_remote_code=False, **_gguf_option(source)
+    )
+
+
+def _read_processor(source: ModelSource, config: Any) -> Any:
+    return load_processor(
+        source.folder, config.model_type, pictures=_takes_pictures(config), gguf=source.gguf
+    )
+
+
+def _read_model(source: ModelSource, config: Any, dtype: str) -> Any:
+    model_class, torch_dtype = _model_class(config), getattr(torch, dtype)
     if read_manifest(source.folder):
         return load_packed(
-            source.folder, dtype, lambda: kind.from_config(config, dtype=getattr(torch, dtype))
+            source.folder, dtype, lambda: model_class.from_config(config, dtype=torch_dtype)
         )
-    files = {} if source.gguf is None else {"gguf_file": source.gguf}
-    model = kind.from_pretrained(
-        source.folder, dtype=getattr(torch, dtype), trust_remote_code=False, **files
+    model = model_class.from_pretrained(
+        source.folder, dtype=torch_dtype, trust_remote_code=False, **_gguf_option(source)
     )
     if source.gguf is not None:
-        del model.config.quantization_config  # the weights are plain tensors now
+        del model.config.quantization_config  # the weights are dense now
     return model
 
 
-def _device(name: str) -> str:
+def _choose_device(name: str) -> str:
     if name == "auto":
         return distributed.device_of_rank() if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():

@@ -18,53 +18,44 @@ from harness.store.tensors import MANIFEST, TENSORS, CorruptEntry, verify_tensor
 from luq.decoder.blocks import BlockWeights
 from luq.decoder.families import find_family
 from luq.decoder.packed_linear import pack_model
-from luq.types import QuantizationError
+from luq.types import QuantizationError, UnknownFormat
 from reports.records.sealed_json import strict_json
 
 FORMAT = "luq-packed-1"
+_PACKED = "packed."
 
 
 def read_manifest(folder: Path) -> dict[str, Any]:
-    """The manifest of a packed model folder; {} where the folder has none or holds something else."""
+    """The manifest of a packed model folder; {} where the folder has none, or another format's."""
     try:
-        manifest = strict_json((folder / MANIFEST).read_text())
+        manifest = strict_json((folder / MANIFEST).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return manifest if isinstance(manifest, dict) and manifest.get("format") == FORMAT else {}
 
 
 def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
-    """The model with `PackedLinear`s. build: makes the transformers model from its configuration;
-    its parameters are never allocated.
+    """Load a model whose quantized linears are `PackedLinear`s.
 
-    Every tensor is checked against the manifest first. Raises ConfigError that names a damaged
-    tensor or a parameter that is missing.
+    Every tensor is checked against the manifest first.
+
+    Args:
+        folder: What `stage=export` wrote.
+        dtype: Of the parameters that are not packed.
+        build: Makes the model of transformers from its configuration. Its parameters are never
+            allocated.
+
+    Raises:
+        ConfigError: Names a damaged tensor, or a parameter that is missing.
     """
-    manifest = read_manifest(folder)
-    try:
-        tensors = load_file(folder / TENSORS)
-        verify_tensors(tensors, manifest["sha256"])
-        weights = {
-            int(index): _block(index, meta, tensors) for index, meta in manifest["blocks"].items()
-        }
-    except (
-        CorruptEntry,
-        QuantizationError,
-        SafetensorError,
-        OSError,
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-    ) as error:
-        raise ConfigError(f"{folder} is damaged: {error}. Export the model again") from error
+    tensors, weights = _read_verified(folder)
     with init_empty_weights(include_buffers=False):
         model = build()
     pack_model(model, find_family(model), weights)
     dense = {
         name: tensor.to(getattr(torch, dtype))
         for name, tensor in tensors.items()
-        if not name.startswith("packed.")
+        if not name.startswith(_PACKED)
     }
     unexpected = model.load_state_dict(dense, strict=False, assign=True).unexpected_keys
     model.tie_weights()
@@ -77,13 +68,36 @@ def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
     return model
 
 
-def _block(index: str, meta: dict[str, Any], tensors: dict[str, Tensor]) -> BlockWeights:
-    prefix = f"packed.{index}."
-    return from_tensors(
-        {
-            name.removeprefix(prefix): tensor
-            for name, tensor in tensors.items()
-            if name.startswith(prefix)
-        },
-        meta,
-    )
+def _read_verified(folder: Path) -> tuple[dict[str, Tensor], dict[int, BlockWeights]]:
+    """(all tensors of a folder, its packed weights by block)."""
+    manifest = read_manifest(folder)
+    try:
+        tensors = load_file(folder / TENSORS)
+        verify_tensors(tensors, manifest["sha256"])
+        return tensors, {
+            int(index): _packed_block(index, meta, tensors)
+            for index, meta in manifest["blocks"].items()
+        }
+    except UnknownFormat as error:
+        raise ConfigError(f"{folder}: {error}") from error
+    except (
+        CorruptEntry,
+        QuantizationError,
+        SafetensorError,
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+    ) as error:
+        raise ConfigError(f"{folder} is damaged: {error}. Export the model again") from error
+
+
+def _packed_block(index: str, meta: dict[str, Any], tensors: dict[str, Tensor]) -> BlockWeights:
+    prefix = f"{_PACKED}{index}."
+    block = {
+        name.removeprefix(prefix): tensor
+        for name, tensor in tensors.items()
+        if name.startswith(prefix)
+    }
+    return from_tensors(block, meta)

@@ -1,6 +1,4 @@
-"""Processors with transformers' PIL back end, so that pictures become the same numbers with and
-without torchvision.
-"""
+"""Processors with transformers' PIL backend: the same numbers with and without torchvision."""
 
 from __future__ import annotations
 
@@ -15,27 +13,34 @@ from harness.paths import EMBEDDED
 
 
 class QwenProcessor(Qwen2_5_VLProcessor):
-    """transformers' processor for Qwen2.5-VL without videos, whose part of it cannot be made
-    without torchvision.
-    """
+    """transformers' processor for Qwen2.5-VL without its video part, which needs torchvision."""
 
     def __init__(
         self,
         image_processor: Any = None,
         tokenizer: Any = None,
         chat_template: str | None = None,
-        **rest: Any,
+        **options: Any,
     ):
-        super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **rest)  # type: ignore[no-untyped-call]
+        super().__init__(image_processor, tokenizer, None, chat_template=chat_template, **options)  # type: ignore[no-untyped-call]
 
 
 class TextProcessor:
-    """A tokenizer in the place of a processor: prompts, and no pictures."""
+    """A tokenizer with the interface of a processor, for language models.
+
+    Args:
+        tokenizer: Of transformers.
+    """
 
     def __init__(self, tokenizer: Any):
         self.tokenizer = tokenizer
 
     def __call__(self, text: list[str], images: Any = None, **options: Any) -> Any:
+        """Tokenize texts; options: of the tokenizer.
+
+        Raises:
+            ConfigError: There are pictures.
+        """
         if images:
             raise ConfigError(
                 "this is a language model: it takes no pictures; choose a suite of texts, such as"
@@ -44,6 +49,7 @@ class TextProcessor:
         return self.tokenizer(text, **options)
 
     def apply_chat_template(self, messages: list[dict[str, Any]], **options: Any) -> str:
+        """The text of a chat; messages: as processors take them, with parts of type `text`."""
         plain = [
             {
                 **m,
@@ -54,24 +60,42 @@ class TextProcessor:
         return str(self.tokenizer.apply_chat_template(plain, tokenize=False, **options))
 
     def save_pretrained(self, folder: Path) -> None:
+        """Write the tokenizer into a model folder."""
         self.tokenizer.save_pretrained(folder)
 
 
-def load_processor(where: Path, model_type: str, *, pictures: bool, gguf: str | None = None) -> Any:
+def load_processor(
+    folder: Path, model_type: str, *, pictures: bool, gguf: str | None = None
+) -> Any:
     """The processor of a model folder.
 
-    Raises OSError or ValueError, as transformers does, for files that are missing or do not fit.
+    Args:
+        folder: With the files of the processor or tokenizer.
+        model_type: As config.json has it.
+        pictures: Whether the model takes pictures.
+        gguf: Name of the GGUF file that holds the tokenizer, if it is in one.
+
+    Raises:
+        OSError: Files are missing.
+        ValueError: Files do not fit.
     """
     files = {} if gguf is None else {"gguf_file": gguf}
     if not pictures:
-        return TextProcessor(AutoTokenizer.from_pretrained(where, trust_remote_code=False, **files))
-    known = QwenProcessor if model_type == "qwen2_5_vl" else AutoProcessor
-    return known.from_pretrained(where, trust_remote_code=False, backend="pil")
+        return TextProcessor(
+            AutoTokenizer.from_pretrained(folder, trust_remote_code=False, **files)
+        )
+    processor_class = QwenProcessor if model_type == "qwen2_5_vl" else AutoProcessor
+    return processor_class.from_pretrained(folder, trust_remote_code=False, backend="pil")
 
 
 def write_processor(folder: Path, model_type: str) -> None:
-    """A processor for models with random weights: the embedded model's tokenizer beside the picture
-    part of the family.
+    """Write a processor for a model with random weights.
+
+    It has the embedded model's tokenizer and the family's own picture processing.
+
+    Args:
+        folder: Of the model.
+        model_type: As config.json has it.
     """
     tokenizer = AutoTokenizer.from_pretrained(EMBEDDED)
     if model_type == "qwen2_5_vl":

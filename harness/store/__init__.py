@@ -1,0 +1,1 @@
+"""The store: entries on disk, each named by the digest of what it was made from."""

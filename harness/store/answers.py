@@ -59,7 +59,7 @@ class AnswerLog:
             OSError: The file cannot be read.
             ValueError: The file is damaged; so may be KeyError and TypeError.
         """
-        part = strict_json(path.read_text())
+        part = strict_json(path.read_text(encoding="utf-8"))
         answers: dict[str, dict[str, Any]] = part["answers"]
         if digest.of_value(answers) != part["sha256"]:
             raise ValueError("its digest does not fit")

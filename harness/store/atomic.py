@@ -76,7 +76,7 @@ def replace_file(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{path.name}-{secrets.token_hex(4)}")
     try:
-        partial.write_text(text)
+        partial.write_text(text, encoding="utf-8")
         _sync(partial)
         partial.replace(path)
     finally:

@@ -12,7 +12,7 @@ from harness.store.store import Store
 from luq.decoder.blocks import BlockWeights, needs_calibration
 from luq.pipelines.sequential import Prefix
 from luq.quantizers.registry import describe_quantizer, rebuild_weight
-from luq.types import Event, QuantizationError, Quantizer
+from luq.types import Event, QuantizationError, Quantizer, UnknownFormat
 
 CHANGED = "changed"
 
@@ -75,6 +75,8 @@ class StoredBank:
             return None
         try:
             return from_tensors(*entry)
+        except UnknownFormat:  # not damaged: the package that made it is not installed
+            raise
         except (QuantizationError, KeyError, TypeError) as error:
             self.store.set_aside("bank", key, str(error))
             return None
@@ -119,7 +121,8 @@ def from_tensors(tensors: Mapping[str, Tensor], meta: Mapping[str, Any]) -> Bloc
     """A block from what `to_tensors` made of it.
 
     Raises:
-        QuantizationError: A weight cannot be rebuilt, for instance because its format is unknown.
+        UnknownFormat: No installed package knows the format of a weight.
+        QuantizationError: A weight cannot be rebuilt from its parts.
         KeyError: `meta` and the tensors do not fit together; so does TypeError.
     """
     linears = {}

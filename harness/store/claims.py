@@ -48,7 +48,7 @@ def try_acquire(path: Path) -> bool:
         Whether the claim is this process's now. It is not on the attempt that removes a void one.
     """
     try:
-        with path.open("x") as file:
+        with path.open("x", encoding="utf-8") as file:
             file.write(f"{socket.gethostname()} {os.getpid()}")
     except FileExistsError:
         with contextlib.suppress(FileNotFoundError):
@@ -64,7 +64,7 @@ def is_held(path: Path) -> bool:
     Raises:
         FileNotFoundError: The claim was released.
     """
-    host, _, process = path.read_text().partition(" ")
+    host, _, process = path.read_text(encoding="utf-8").partition(" ")
     if host == socket.gethostname() and process.isdigit():
         try:
             os.kill(int(process), 0)
@@ -101,7 +101,7 @@ def renewed(*paths: Path) -> Iterator[None]:
 def _owner(path: Path) -> str:
     """The owner of a claim in words."""
     try:
-        host, _, process = path.read_text().partition(" ")
+        host, _, process = path.read_text(encoding="utf-8").partition(" ")
     except FileNotFoundError:
         return "another process"
     return f"process {process} on {host}"

@@ -27,7 +27,7 @@ def load_cell(store: Store, key: str) -> Cell | None:
 def save_cell(store: Store, key: str, cell: Cell) -> None:
     """Store a cell. The result that it names is stored already."""
     with store.create("cells", key) as folder:
-        (folder / CELL_FILE).write_text(to_json(cell))
+        (folder / CELL_FILE).write_text(to_json(cell), encoding="utf-8")
 
 
 def load_result(store: Store, key: str) -> SuiteResult | None:
@@ -42,7 +42,7 @@ def load_result(store: Store, key: str) -> SuiteResult | None:
 def save_result(store: Store, key: str, result: SuiteResult) -> None:
     """Store a result. The pictures that it names are stored already."""
     with store.create("results", key) as folder:
-        (folder / RESULT_FILE).write_text(to_json(result))
+        (folder / RESULT_FILE).write_text(to_json(result), encoding="utf-8")
 
 
 def save_failure(store: Store, key: str, failure: Failure) -> None:

@@ -167,7 +167,8 @@ class Store:
             if (value := self.load_value(kind, key)) is None:
                 value = make()
                 with self.create(kind, key) as folder:
-                    (folder / VALUE).write_text(json.dumps(value, allow_nan=False))
+                    text = json.dumps(value, allow_nan=False)
+                    (folder / VALUE).write_text(text, encoding="utf-8")
         return value
 
     def save_tensors(

@@ -35,7 +35,8 @@ def write_tensors(folder: Path, tensors: Mapping[str, Tensor], meta: Mapping[str
     """
     save_file({name: tensor.contiguous() for name, tensor in tensors.items()}, folder / TENSORS)
     hashes = {name: digest.of_tensor(tensor) for name, tensor in tensors.items()}
-    (folder / MANIFEST).write_text(json.dumps({"meta": meta, "sha256": hashes}, allow_nan=False))
+    manifest = json.dumps({"meta": meta, "sha256": hashes}, allow_nan=False)
+    (folder / MANIFEST).write_text(manifest, encoding="utf-8")
 
 
 def read_verified(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:

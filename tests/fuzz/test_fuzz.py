@@ -14,16 +14,17 @@ from hydra.core.global_hydra import GlobalHydra
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.config.schema import Config
 from harness.errors import ConfigError
 from harness.store.bank import from_tensors, to_tensors
 from harness.store.store import Store
 from harness.store.tensors import MANIFEST, TENSORS, CorruptEntry, read_verified
+from luq import GPTQ, PBLLM, RTN, BiLLM
 from luq.allocation.plan import ranked_prefix
 from luq.decoder.blocks import BlockWeights
-from luq.pipelines.contract import planted_layer, stats_of
-from luq.quantizers.registry import GPTQ, PBLLM, RTN, BiLLM, rebuild_weight
+from luq.pipelines.synthetic import stats_of, synthetic_layer
+from luq.quantizers.registry import rebuild_weight
 from luq.types import QuantizationError, stored_bytes
 from reports.report.write import write_report
 from tests.reports.report.test_leaderboard import add_cell
@@ -57,7 +58,7 @@ METHODS = [
 def test_r18_every_packed_weight_is_rebuilt_from_its_bytes_bit_for_bit(
     method, out, inner, seed, scale
 ):
-    weight, inputs = planted_layer(out=out, inner=inner, tokens=64, seed=seed)
+    weight, inputs = synthetic_layer(out=out, inner=inner, tokens=64, seed=seed)
     try:
         packed = method(weight * scale, stats_of(inputs))
     except QuantizationError:
@@ -93,7 +94,7 @@ def test_plans_differ_by_one_block_from_one_k_to_the_next(order, k):
 def test_r6_a_bank_entry_with_any_byte_changed_is_refused_or_still_the_same(
     file, where, change, how
 ):
-    weight, inputs = planted_layer(out=4, inner=32, tokens=64)
+    weight, inputs = synthetic_layer(out=4, inner=32, tokens=64)
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
         tensors, meta = to_tensors(BlockWeights({"q": GPTQ(3, group=16)(weight, stats_of(inputs))}))

@@ -1,3 +1,5 @@
+"""Sequences are what their configuration says, and so is their digest."""
+
 import itertools
 
 import datasets
@@ -5,8 +7,8 @@ import pytest
 import torch
 
 from harness.config.schema import CalibrationConfig
+from harness.data.image_text_sources import image_text_source
 from harness.data.sequences import calibration_digest, collect, part_digest, parts
-from harness.data.sources import image_text_source
 from harness.errors import ConfigError
 from tasks.mini import calibration as mini
 from tasks.mini.language import HELD_OUT_WORDS
@@ -127,12 +129,6 @@ def test_r15_fewer_sequences_than_asked_for_are_an_error_that_says_how_many_ther
 def test_a_source_that_is_not_there_is_named(embedded, options, said):
     with pytest.raises(ConfigError, match=said):
         data(embedded, **options)
-
-
-def test_a_data_set_without_the_columns_is_refused(embedded, tmp_path):
-    datasets.Dataset.from_dict({"image": [1], "prompt": ["?"]}).save_to_disk(tmp_path / "rows")
-    with pytest.raises(ConfigError, match="has no column answer, question"):
-        data(embedded, image_text=str(tmp_path / "rows"))
 
 
 def sources(tmp_path, rows):

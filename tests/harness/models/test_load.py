@@ -16,13 +16,13 @@ from safetensors.torch import load_file, save_file
 
 from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
-from harness.models.load import known_model, load_model
+from harness.models.load import load_model, load_without_weights
 from harness.models.source import HASHES, WEIGHTS, find_model, write_hashes
 from harness.paths import EMBEDDED
-from harness.stages.search import language_model_bytes
 from harness.variants.calibration_run import CalibrationRun
-from harness.variants.variant import make_variant
 from harness.variants.export import export_model
+from harness.variants.sizes import language_model_bytes
+from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
 from tests import replicas
 
@@ -42,7 +42,7 @@ def test_the_embedded_model_is_what_its_hashes_promise_and_fits_its_size(embedde
 
 
 def test_what_is_known_without_weights_is_what_the_loaded_model_says(embedded):
-    known = known_model("mini", "mini", "float32")
+    known = load_without_weights("mini", "mini", "float32")
     assert (known.digest, known.dtype, known.family, len(known.blocks)) == (
         embedded.digest,
         embedded.dtype,

@@ -10,9 +10,9 @@ import torch
 from PIL import Image
 
 from harness.errors import ConfigError
-from harness.evaluation.inputs import Prepared
 from harness.evaluation.lmms_model import LuqModel
 from harness.models.load import load_model
+from harness.models.prepared import PreparedInputs
 from harness.models.processors import QwenProcessor, TextProcessor
 from harness.models.source import find_model
 from tests import replicas
@@ -59,7 +59,7 @@ def answers(loaded, rows, *, batch_size=1, **options):
     ids=["byte tokenizer", "real tokenizer"],
 )
 @pytest.mark.parametrize("family", BUILDERS)
-def test_a_replica_is_loaded_with_its_processor_and_answers_alike_in_batches_and_from_prepared_features(
+def test_a_replica_answers_alike_alone_in_batches_and_from_cached_features(
     tmp_path, monkeypatch, rows, family, real
 ):
     loaded = loaded_from(BUILDERS[family](tmp_path / "model", real_tokenizer=real))
@@ -69,11 +69,13 @@ def test_a_replica_is_loaded_with_its_processor_and_answers_alike_in_batches_and
     assert len(loaded.prepared.features.memory) == 5
     assert answers(loaded, rows, batch_size=4) == alone
     ahead = answers(
-        dataclasses.replace(loaded, prepared=Prepared()), rows, batch_size=2, prefetch=True
+        dataclasses.replace(loaded, prepared=PreparedInputs()), rows, batch_size=2, prefetch=True
     )
     assert ahead == alone
     monkeypatch.setattr("harness.evaluation.inputs._separable", lambda _loaded: False)
-    assert answers(dataclasses.replace(loaded, prepared=Prepared()), rows, batch_size=3) == alone
+    assert (
+        answers(dataclasses.replace(loaded, prepared=PreparedInputs()), rows, batch_size=3) == alone
+    )
 
 
 def test_qwens_features_and_positions_are_those_that_its_own_forward_computes(tmp_path, rows):

@@ -16,7 +16,7 @@ from harness.variants.calibration_run import CalibrationRun
 from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
 from luq.decoder.packed_linear import PackedLinear
-from luq.decoder.streaming import visiting
+from luq.decoder.streaming import moved_to
 from luq.types import QuantizationError
 from tests import replicas
 from tests.luq.replicas import tiny_llama
@@ -174,7 +174,7 @@ def test_a_streamed_model_answers_from_the_command_line(run, tmp_path):
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_a_block_visits_the_device_for_its_forward_pass_and_ends_where_it_began_even_when_the_work_fails():
+def test_a_block_visits_the_device_and_ends_where_it_began_even_when_the_work_fails():
     block, device = tiny_llama().model.layers[0], torch.device("cuda")
     before = {
         name: (parameter.data_ptr(), parameter.device)
@@ -182,7 +182,7 @@ def test_a_block_visits_the_device_for_its_forward_pass_and_ends_where_it_began_
     }
 
     def work():
-        with visiting(block, device):
+        with moved_to(block, device):
             assert all(parameter.is_cuda for parameter in block.parameters())
             raise QuantizationError("failed")
 

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from harness.store import digest
+from luq import RTN
 from luq.decoder.blocks import BlockWeights
-from luq.quantizers.registry import RTN
 
 
 def test_the_order_of_keys_does_not_matter_and_every_value_does():

@@ -5,8 +5,8 @@ import torch
 
 from harness.store import digest
 from harness.store.factors import load_factors, load_stats, save_factors, save_stats, sum_stats
-from luq.pipelines.contract import planted_layer, stats_of
-from luq.quantizers.registry import GPTQ, BiLLM
+from luq import GPTQ, BiLLM
+from luq.pipelines.synthetic import stats_of, synthetic_layer
 from luq.rounding import error_feedback
 from luq.types import Factor, LayerStats
 
@@ -30,7 +30,7 @@ def test_statistics_of_all_parts_weigh_each_by_its_tokens():
 
 
 def test_a_factor_is_computed_once_for_all_linears_methods_and_runs(store, monkeypatch):
-    weight, inputs = planted_layer(out=16, inner=64)
+    weight, inputs = synthetic_layer(out=16, inner=64)
     layer = stats_of(inputs)
     save_stats(store, "k", {"q": layer, "k": layer})
     computed = []

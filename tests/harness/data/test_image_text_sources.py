@@ -1,0 +1,65 @@
+"""Pictures for calibration and for measured scores come from disjoint rows of a training split."""
+
+import datasets
+import pytest
+from PIL import Image
+
+from harness.data.image_text_sources import image_text_source
+from harness.errors import ConfigError
+
+
+def saved(folder, rows=8, **columns):
+    """The folder of a data set with `rows` questions."""
+    content = {
+        "image": [Image.new("RGB", (4, 4), (number, 0, 0)) for number in range(rows)],
+        "question": [f"what is {number}?" for number in range(rows)],
+        "answer": ["red"] * rows,
+        **columns,
+    }
+    filled = {name: values for name, values in content.items() if values is not None}
+    datasets.Dataset.from_dict(filled).save_to_disk(folder)
+    return str(folder)
+
+
+def test_a_quarter_of_the_rows_is_held_out_and_the_seed_decides_which(tmp_path):
+    source = image_text_source(saved(tmp_path / "rows"))
+    questions = [[question for _, question in source.prompts(seed)] for seed in (0, 0, 1)]
+    held_out = [question for _, question, _ in source.answered(0)]
+    assert (len(questions[0]), len(held_out)) == (6, 2)
+    assert not set(questions[0]) & set(held_out)
+    assert questions[0] == questions[1] != questions[2]
+
+
+def test_of_several_answers_the_most_frequent_is_taken(tmp_path):
+    answers = [["a", "b", "b"]] * 8
+    source = image_text_source(saved(tmp_path / "rows", answer=None, answers=answers))
+    assert {answer for _, _, answer in source.answered(0)} == {"b"}
+
+
+def test_a_data_set_is_known_by_its_content_and_names_its_rows(tmp_path):
+    ids = [f"q{number}" for number in range(8)]
+    a, b = (
+        image_text_source(saved(tmp_path / name, question_id=ids, answer=[name] * 8))
+        for name in "ab"
+    )
+    assert a.identity != b.identity
+    assert a.identity == image_text_source(str(tmp_path / "a")).identity
+    assert a.ids == {"question_id": set(ids)}
+    assert a.columns == {"image", "question", "answer", "question_id"}
+
+
+def test_only_the_training_split_is_taken(tmp_path):
+    row = {"image": [0], "question": ["?"], "answer": ["!"]}
+    for name, splits in (("with", ("train", "test")), ("without", ("test",))):
+        datasets.DatasetDict(
+            {split: datasets.Dataset.from_dict(row) for split in splits}
+        ).save_to_disk(tmp_path / name)
+    assert len(image_text_source(str(tmp_path / "with")).rows) == 1
+    with pytest.raises(ConfigError, match="no `train`: calibration takes training data only"):
+        image_text_source(str(tmp_path / "without"))
+
+
+def test_a_data_set_without_the_columns_is_refused(tmp_path):
+    datasets.Dataset.from_dict({"image": [1], "prompt": ["?"]}).save_to_disk(tmp_path / "rows")
+    with pytest.raises(ConfigError, match="has no column answer, question"):
+        image_text_source(str(tmp_path / "rows"))

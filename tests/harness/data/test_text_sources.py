@@ -1,0 +1,66 @@
+"""A text source gives the same sequences for the same seed, and is known by its content."""
+
+import pytest
+import torch
+
+from harness.data import text_sources
+from harness.data.text_sources import FixedText, text_source
+from harness.errors import ConfigError
+from tests.replicas import qwen_tokenizer
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    return qwen_tokenizer()
+
+
+def lists(sequences):
+    return [sequence[0].tolist() for sequence in sequences]
+
+
+def test_a_text_is_cut_into_sequences_that_the_seed_shuffles(tokenizer):
+    source = FixedText("what is in the picture? " * 50, "digest")
+    ids = tokenizer(source.text)["input_ids"]
+    cut = [ids[start : start + 16] for start in range(0, len(ids) - 15, 16)]
+    first, again, other = (lists(source.sequences(tokenizer, 16, seed)) for seed in (0, 0, 1))
+    assert first == again != other
+    assert sorted(first) == sorted(other) == sorted(cut)
+
+
+def test_what_begins_a_text_begins_every_sequence(embedded):
+    tokenizer = embedded.processor.tokenizer
+    front = tokenizer("")["input_ids"]
+    source = FixedText("a red circle is left of a blue square. " * 20, "digest")
+    sequences = lists(source.sequences(tokenizer, 12, 0))
+    assert sequences
+    assert all(len(one) == 12 and one[: len(front)] == front for one in sequences)
+
+
+def test_the_embedded_worlds_sentences_never_end_and_no_sequence_is_longer(embedded):
+    stream = text_source("mini").sequences(embedded.processor.tokenizer, 32, 0)
+    assert max(next(stream).shape[1] for _ in range(50)) <= 32
+
+
+def test_a_file_is_known_by_its_content(tmp_path):
+    for name, text in (("a", "one"), ("b", "two"), ("c", "one")):
+        (tmp_path / name).write_text(text)
+    a, b, c = (text_source(str(tmp_path / name)) for name in "abc")
+    assert a.identity == c.identity != b.identity
+    assert (a.text, b.text) == ("one", "two")
+
+
+class Counting:
+    """A source that somebody adds."""
+
+    identity = "counting-1"
+    text = ""
+
+    def sequences(self, tokenizer, length, seed):
+        yield torch.arange(length)[None]
+
+
+def test_a_source_is_added_by_its_name(monkeypatch):
+    monkeypatch.setitem(text_sources.SOURCES, "counting", Counting)
+    assert lists(text_source("counting").sequences(None, 3, 0)) == [[0, 1, 2]]
+    with pytest.raises(ConfigError, match="neither `mini`, `wikitext2`, `counting` nor a text"):
+        text_source("other")
