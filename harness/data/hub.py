@@ -37,7 +37,7 @@ def hub_errors(what: str, instead: str) -> Iterator[None]:
         ) from error
     except (ConnectionError, HfHubHTTPError, DatasetsError, FileNotFoundError, RetryError) as error:
         raise ConfigError(
-            f"{what}: the hub cannot be reached and no copy lies in the local cache"
+            f"{what}: the hub cannot be reached and no copy is in the local cache"
             f" ({type(error).__name__}). Connect to the network once, or {instead}"
         ) from error
 

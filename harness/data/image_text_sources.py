@@ -24,7 +24,7 @@ from tasks.mini import calibration as mini
 COLUMNS = ("image", "question", "answer")  # that a saved data set needs
 # Columns that name rows and pictures across the splits of one data set.
 ID_COLUMNS = ("question_id", "image_id")
-# Share of the rows that are kept from calibration, for scores that are measured on answers.
+# Share of the rows that are held out from calibration, for scores that are measured on answers.
 HELD_OUT_SHARE = 0.25
 
 
@@ -35,7 +35,7 @@ class ImageTextSource(Protocol):
     def identity(self) -> str:
         """Digest or version of everything that the samples depend on besides the seed.
 
-        Stored statistics are found again by it.
+        Stored statistics are looked up by it.
         """
 
     @property
@@ -174,7 +174,7 @@ def image_text_source(name: str | None) -> ImageTextSource:
         return SOURCES[name]()
     if Path(name).is_dir():
         return _saved_rows(Path(name))
-    known = ", ".join(f"`{known}`" for known in SOURCES)
+    names = ", ".join(f"`{source}`" for source in SOURCES)
     raise ConfigError(
-        f"calibration.image_text={name}: neither {known} nor the folder of a saved data set"
+        f"calibration.image_text={name}: neither {names} nor the folder of a saved data set"
     )

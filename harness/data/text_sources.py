@@ -20,7 +20,7 @@ from harness.data.hub import load_hub_dataset
 from harness.errors import ConfigError
 from harness.store import digest
 from tasks.mini import calibration as mini
-from tasks.text.utils import joined
+from tasks.text.wikitext import joined
 
 
 class TextSource(Protocol):
@@ -30,12 +30,12 @@ class TextSource(Protocol):
     def identity(self) -> str:
         """Digest or version of everything that the sequences depend on.
 
-        Tokenizer, length and seed are not part of it. Stored statistics are found again by it.
+        Tokenizer, length and seed are not part of it. Stored statistics are looked up by it.
         """
 
     @property
     def text(self) -> str:
-        """The whole text, which is checked for lines of a suite; "" where it is generated."""
+        """All of the text, which is checked for lines of a suite; "" where it is generated."""
 
     def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
         """Token ids, sequence by sequence.
@@ -120,5 +120,5 @@ def text_source(name: str) -> TextSource:
     path = Path(name)
     if path.is_file():
         return FixedText(path.read_text(encoding="utf-8"), digest.of_file(path))
-    known = ", ".join(f"`{known}`" for known in SOURCES)
-    raise ConfigError(f"calibration.text={name}: neither {known} nor a text file")
+    names = ", ".join(f"`{source}`" for source in SOURCES)
+    raise ConfigError(f"calibration.text={name}: neither {names} nor a text file")

@@ -12,9 +12,9 @@ from harness.models.prepared import Question
 from harness.models.vision_cache import PictureFeatures
 
 GRID, PIXELS = "image_grid_thw", "pixel_values"
-BY_TOKEN = ("input_ids", "mm_token_type_ids")  # what a processor says of each token
-# A processor that says more says what the decoder needs to see, too.
-KNOWN = {*BY_TOKEN, "attention_mask", PIXELS, GRID}
+BY_TOKEN = ("input_ids", "mm_token_type_ids")  # what a processor gives for each token
+# Where a processor gives more than these, the decoder needs more than features of pictures.
+HANDLED = {*BY_TOKEN, "attention_mask", PIXELS, GRID}
 # Questions whose pictures have to be looked at, and what the processor makes of them.
 Ahead = tuple[list[Question], dict[str, Tensor]]
 
@@ -98,7 +98,7 @@ def batch_inputs(
     inputs = _on_device(loaded, processed_new)
     if not _separable(loaded):
         return inputs, None
-    if set(inputs) - KNOWN:
+    if set(inputs) - HANDLED:
         return (
             inputs if len(new) == len(batch) else _on_device(loaded, processed(loaded, batch))
         ), None

@@ -1,1 +1,1 @@
-"""Models: found, loaded with their processors, and what all variants of one share."""
+"""Models with their processors, and what all variants of one model share."""

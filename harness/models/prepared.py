@@ -45,8 +45,8 @@ class PreparedInputs:
 
     Attributes:
         questions: By everything that identifies a request.
-        rows: What the processor says of each token of an unpadded prompt, by name, each of shape
-            (tokens,); by prompt and digests of the pictures.
+        rows: What the processor gives for each token of an unpadded prompt: by prompt and digests
+            of the pictures, tensors of shape (tokens,) by name.
         features: Vision features of pictures.
     """
 

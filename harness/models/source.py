@@ -120,7 +120,7 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
         ) from error
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
         raise ConfigError(
-            f"{where}: the hub cannot be reached and no copy lies in the local cache"
+            f"{where}: the hub cannot be reached and no copy is in the local cache"
             f" ({type(error).__name__}). Connect to the network once, or give model.path=FOLDER"
         ) from error
     return ModelSource(folder, f"{name}@{folder.name}")

@@ -43,11 +43,7 @@ def load_streamed(
         ConfigError: The model is GGUF or packed, or its files do not hold the tensors as the model
             uses them.
     """
-    if source.gguf is not None or not list(source.folder.glob("*.safetensors")):
-        raise ConfigError(
-            f"model.memory=streamed needs safetensors files; {source.folder} has none. Use"
-            " model.memory=full"
-        )
+    _require_safetensors(source)
     with init_empty_weights(include_buffers=False):
         empty = model_class.from_config(config)
     family = find_family(empty)
@@ -62,11 +58,19 @@ def load_streamed(
         blocks = decoder_blocks(model, family)
         locations = _locations(blocks)
         remove_hook_from_submodules(model)
-        del model.hf_device_map  # no part of the model is where it says any more
+        del model.hf_device_map  # it does not hold any more
         _require_original(locations, source.folder)
     _map_parameters(model, locations, getattr(torch, dtype))
     stream_blocks(blocks, device)
     return model
+
+
+def _require_safetensors(source: ModelSource) -> None:
+    if source.gguf is not None or not list(source.folder.glob("*.safetensors")):
+        raise ConfigError(
+            f"model.memory=streamed needs safetensors files; {source.folder} has none. Use"
+            " model.memory=full"
+        )
 
 
 def _device_map(model: nn.Module, path: str, device: str) -> dict[str, str]:
@@ -81,7 +85,7 @@ def _device_map(model: nn.Module, path: str, device: str) -> dict[str, str]:
 
 
 def _locations(blocks: nn.ModuleList) -> Locations:
-    """Where the parameters of the blocks are, by full name, as transformers told accelerate."""
+    """Where the parameters of the blocks are, by full name, from accelerate's hooks."""
     hook: Any = next(
         module._hf_hook
         for module in blocks.modules()

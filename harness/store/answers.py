@@ -19,11 +19,11 @@ from reports.records.sealed_json import strict_json
 class AnswerLog:
     """Answers by question, one file a batch, each file complete or absent.
 
-    Several processes may append at once. A damaged file is set aside, and its questions are asked
-    again.
+    Several processes may append at once. A damaged file is set aside, and its questions are
+    answered again.
 
     Args:
-        store: Where the log lies.
+        store: Where the log is.
         key: Digest of the weights, the suite and everything else that an answer depends on.
 
     Attributes:

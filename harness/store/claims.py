@@ -20,7 +20,7 @@ from loguru import logger
 
 STALE = 30.0  # seconds without renewal after which a claim is void
 POLL_INTERVAL = 0.2  # seconds between two attempts to take a claim
-WARN_AFTER = 60.0  # seconds of waiting after which the user is told for whom
+WARN_AFTER = 60.0  # seconds of waiting after which the user is warned
 
 
 def acquire(path: Path, what: str) -> None:

@@ -54,7 +54,7 @@ def check(kind: Kind, entry: Path) -> None:
     """Read an entry, if entries of its kind can be read.
 
     Raises:
-        CorruptEntry: The entry is damaged; says in a line what is wrong.
+        CorruptEntry: The entry is damaged; the message says in a line how.
         NewerSchema: A newer version of the harness wrote the entry.
     """
     if kind.read is None:

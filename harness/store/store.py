@@ -67,7 +67,7 @@ class Store:
 
     # ---------------------------------------------------------------------- entries
     def path(self, kind: str, key: str) -> Path:
-        """Where an entry lies, whether or not it exists."""
+        """Where an entry is or would be."""
         return self.root / kind / key
 
     def has(self, kind: str, key: str) -> bool:
@@ -95,7 +95,7 @@ class Store:
             shutil.rmtree(partial)
 
     def set_aside(self, kind: str, key: str, reason: str) -> None:
-        """Move a damaged entry to `corrupt/`, so that it is made again, and warn of it.
+        """Move a damaged entry to `corrupt/`, so that it is made again, and log a warning.
 
         Args:
             kind: Of the entry.
