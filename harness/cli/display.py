@@ -65,6 +65,7 @@ class Display(AbstractContextManager["Display"]):
             self._progress.stop()
 
     def message(self, text: str) -> None:
+        """Print a line of text."""
         if not self.quiet:
             self.console.print(text, markup=False, highlight=False, soft_wrap=True)
 
@@ -82,6 +83,7 @@ class Display(AbstractContextManager["Display"]):
         self._begin(text, None)
 
     def start_cell(self, label: str, questions: int) -> None:
+        """Begin a cell of so many questions."""
         self._begin(label, questions)
 
     def blocks(self, what: str, done: int, total: int) -> None:
@@ -105,6 +107,7 @@ class Display(AbstractContextManager["Display"]):
             )
 
     def finish_cell(self, label: str, outcome: str) -> None:
+        """End a cell and say how long the others should take."""
         self._eta.done += 1
         if self._progress is not None and self._cells is not None:
             self._progress.advance(self._cells)

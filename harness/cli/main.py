@@ -18,6 +18,7 @@ from harness.cli.hydra_plugins import register
 from harness.config.compose import COMPOSE_ERRORS, explain, register_schema
 from harness.errors import ConfigError, ExitCode, StoreError
 from harness.paths import CONF
+from harness.stages.registry import find_stage
 from harness.stages.report import make_report
 
 
@@ -70,7 +71,7 @@ def _finish(display: Display, command: Command) -> int:
             board = make_report(job.config, job.sweep)
         except StoreError as error:
             return _fail(str(error))
-        if job.config.stage in ("evaluate", "report"):
+        if find_stage(job.config.stage).leaderboard:
             display.leaderboard(board)
         display.message(
             f"Page: {root / 'report' / 'index.html'}   Table: {root / 'results.csv'}   "

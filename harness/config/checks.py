@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
 
-from harness.config.schema import Config, MethodConfig, SearchConfig
+from harness.config.schema import Config, MethodConfig
 from harness.errors import ConfigError
 from luq.allocation.orders import ORDERS
 
@@ -88,8 +88,6 @@ def check(config: Config) -> None:
     _require(bool(config.suite.tasks), "suite.tasks is empty; name at least one task")
     _check_method(config.method)
     _check_entropy(config)
-    if config.stage == "search":
-        _check_search(config.search)
 
 
 def _value(config: Config, key: str) -> Any:
@@ -117,16 +115,6 @@ def _check_method(method: MethodConfig) -> None:
             f"{method.name} has candidates but no budget; set method.budget_bits, in stored bits "
             "per weight",
         )
-
-
-def _check_search(search: SearchConfig) -> None:
-    key = "tau" if search.rule == "threshold" else "budget_mib"
-    _require(getattr(search, key) is not None, f"search.rule={search.rule} needs search.{key}")
-    _require(
-        not search.relative or search.tau is None or search.tau >= 0,
-        f"search.tau is {search.tau}; with search.relative=true it is the number of points that "
-        "may be lost, 0 or more",
-    )
 
 
 def _check_entropy(config: Config) -> None:

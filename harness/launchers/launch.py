@@ -10,8 +10,8 @@ from harness.launchers.job import JobResult, OnResult
 from harness.launchers.joblib import count_gpus, default_workers, run_parallel
 from harness.progress import Progress
 from harness.stages.base import Job, each_k
-from harness.stages.registry import find_stage
 from harness.stages.evaluate import look_at_model
+from harness.stages.registry import find_stage
 
 _OUTCOMES = {ExitCode.OK: "done", ExitCode.FAILED: "FAILED, see the report"}
 

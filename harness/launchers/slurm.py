@@ -30,6 +30,7 @@ class Block:
     """
 
     def __call__(self, jobs: list[tuple[int, list[str]]]) -> list[JobResult]:
+        """Run them; jobs: (number, overrides) each."""
         return [run_one(number, overrides) for number, overrides in jobs]
 
     def checkpoint(self, jobs: list[tuple[int, list[str]]]) -> submitit.helpers.DelayedSubmission:

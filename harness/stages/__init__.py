@@ -1,0 +1,1 @@
+"""What `stage=NAME` does: one module, or folder of modules, a stage; `registry` lists them."""

@@ -55,12 +55,12 @@ def each_k(job: Job, blocks: int) -> list[Job]:
     wanted = job.config.method.k
     if isinstance(wanted, int):
         return [job]
-    counts = {
+    counts: dict[str, list[float]] = {
         "half": [blocks / 2],
         "quarters": [blocks / 4, blocks / 2, 3 * blocks / 4],
-        "all": list(range(blocks + 1)),
-    }[wanted]
-    return [_with_k(job, k) for k in sorted({round(count) for count in counts})]
+        "all": [float(k) for k in range(blocks + 1)],
+    }
+    return [_with_k(job, k) for k in sorted({round(count) for count in counts[wanted]})]
 
 
 def _with_k(job: Job, k: int) -> Job:

@@ -7,9 +7,7 @@ from dataclasses import asdict
 
 from harness import distributed
 from harness.config.schema import Config, EntropyConfig, MethodConfig
-from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_suite import Suite, evaluate_suite
-from harness.evaluation.text_suite import TextSuite, evaluate_text
+from harness.evaluation.suite import EvaluationContext, Suite
 from harness.models.load import LoadedModel
 from harness.provenance import made_with
 from harness.stages.base import Job
@@ -28,7 +26,7 @@ from reports.records.results import Block, Cell, Failure, Row, SuiteResult
 from reports.report.leaderboard import shown_score
 
 
-def cell_label(config: Config, suite: Suite | TextSuite) -> str:
+def cell_label(config: Config, suite: Suite) -> str:
     """A cell in words: `luq k=4 on GQA`."""
     return f"{variant_name(config)} on {suite.title}"
 
@@ -71,7 +69,7 @@ def order_name(config: Config) -> str:
     return " ".join([method.order, *unusual])
 
 
-def cell_key(config: Config, loaded: LoadedModel, suite: Suite | TextSuite) -> str:
+def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
     """Digest of the request: of names and settings, not of weights."""
     parts = [
         config.model.name,
@@ -106,10 +104,9 @@ def complete_cell(store: Store, key: str) -> Row | None:
 
 
 def fill_cell(
-    store: Store,
-    lm: LuqModel,
+    context: EvaluationContext,
     job: Job,
-    suite: Suite | TextSuite,
+    suite: Suite,
     variant: Variant,
     blocks: list[Block],
     key: str,
@@ -117,19 +114,18 @@ def fill_cell(
     """Evaluate the variant that is in the model on one suite, and store the cell.
 
     Args:
-        store: Where cells and results are kept.
-        lm: The model, with the variant's weights in it.
+        context: The model, with the variant's weights in it, and the store.
         job: What asked for the cell.
         suite: What is evaluated.
         variant: What is in the model.
         blocks: Description of its decoder blocks.
         key: Of the cell.
     """
-    began = time.monotonic()
+    began, store = time.monotonic(), context.store
     stored = complete_cell(store, key) if distributed.count() == 1 else None
     if stored is not None:
         return stored  # another process was first
-    result_key, result = evaluate_on(store, lm, suite, variant.digest, job.config)
+    result_key, result = suite.answer(context, variant.digest, job.config.limit)
     cell = Cell(
         **_request(job),
         paper_bits=variant.paper_bits,
@@ -142,7 +138,7 @@ def fill_cell(
         questions=suite.whole_groups(job.config.limit),
         blocks=blocks,
         events=list(variant.events),
-        made_with=made_with(lm.device, lm.loaded.dtype),
+        made_with=made_with(context.loaded.device, context.loaded.dtype),
     )
     save_cell(store, key, cell)
     remove_failure(store, key)
@@ -170,30 +166,6 @@ def _request(job: Job) -> dict[str, object]:
         "limit": job.config.limit,
         "command": job.command,
     }
-
-
-def evaluate_on(
-    store: Store, lm: LuqModel, suite: Suite | TextSuite, variant: str, config: Config
-) -> tuple[str, SuiteResult]:
-    """(key, result) of the variant of this digest, which is in the model, on one suite."""
-    if isinstance(suite, TextSuite):
-        with distributed.first_alone():
-            return evaluate_text(
-                store,
-                lm.loaded,
-                suite,
-                variant=variant,
-                limit=config.limit,
-                on_progress=lm.on_progress,
-            )
-    return evaluate_suite(
-        store,
-        lm,
-        suite,
-        variant=variant,
-        limit=config.limit,
-        max_error_share=config.max_error_share,
-    )
 
 
 def record_failure(store: Store, key: str, job: Job, suite: str, error: str) -> None:

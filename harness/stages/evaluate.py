@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harness import distributed
 from harness.config.schema import Config
-from harness.errors import CellError, ConfigError
-from harness.evaluation.leakage import refuse_leakage
-from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_suite import (
-    LocalData,
-    Suite,
-    load_suites,
-    local_data,
-    mini_data,
-)
-from harness.evaluation.text_suite import TextSuite, load_text_suites
-from harness.models.load import LoadedModel, load_without_weights, load_model
-from harness.models.processors import TextProcessor
+from harness.errors import CellError
+from harness.evaluation.leakage import refuse_overlap
+from harness.evaluation.registry import open_suites
+from harness.evaluation.suite import EvaluationContext, Suite
+from harness.models.load import LoadedModel, load_model, load_without_weights
 from harness.progress import ALREADY, Progress
 from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import (
@@ -32,9 +24,11 @@ from harness.stages.cells import (
     scores_text,
     variant_name,
 )
+from harness.stages.registry import find_stage
 from harness.store.store import Store
-from harness.trackers.guarded import cell_scalars, layer_table, tracked
-from harness.variants.calibration_run import open_run
+from harness.trackers.guarded import tracked
+from harness.trackers.values import cell_scalars, layer_table
+from harness.variants.calibration_run import CalibrationRun, open_run
 from harness.variants.quantizers import uses_calibration
 from harness.variants.variant import Variant, describe, make_variant
 from luq.decoder.apply import applied
@@ -57,16 +51,13 @@ def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
 
 
 def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
-    config = job.config
-    store = Store(Path(config.store))
+    config, store = job.config, Store(Path(job.config.store))
     loaded.prepared.features.attach(
         store, f"{loaded.digest}-{loaded.dtype}", int(config.model.features_gib * 2**30)
     )
     suites = open_suites(config, loaded, store)
-    lm = LuqModel(loaded=loaded, batch_size=config.suite.batch_size or config.batch_size)
-    lm.on_progress = progress.advance
     keys = {name: cell_key(config, loaded, suite) for name, suite in suites.items()}
-    stored = {name: cell for name in suites if (cell := complete_cell(store, keys[name]))}
+    stored = {name: row for name in suites if (row := complete_cell(store, keys[name]))}
     todo = distributed.gathered([name for name in suites if name not in stored])[0]
     for name in suites:
         if name not in todo:
@@ -75,8 +66,8 @@ def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
     if not todo:
         return complete
     with store.running("cells", [keys[name] for name in todo]) as finished:
-        cells = {name: (keys[name], suites[name]) for name in todo}
-        return complete + _Filling(job, lm, store, cells, progress, finished).run()
+        cells = {keys[name]: suites[name] for name in todo}
+        return complete + _Filling(job, store, loaded, cells, progress, finished).run()
 
 
 @dataclass(frozen=True)
@@ -84,69 +75,90 @@ class _Filling:
     """The cells of one variant that are not complete.
 
     Attributes:
-        cells: (key, suite) by the suite's name.
+        cells: Suite by the key of its cell.
         finished: Called with the key of each cell that is done with.
     """
 
     job: Job
-    lm: LuqModel
     store: Store
-    cells: Mapping[str, tuple[str, Suite | TextSuite]]
+    loaded: LoadedModel
+    cells: Mapping[str, Suite]
     progress: Progress
     finished: Callable[[str], None]
 
     def run(self) -> Outcome:
         """Quantize the variant and fill its cells."""
-        config, loaded = self.job.config, self.lm.loaded
+        config, loaded = self.job.config, self.loaded
         self.progress.step(f"quantizing {config.method.name}")
         try:
-            variant, blocks = self._quantize()
+            variant, blocks, context = self._quantize()
         except QuantizationError as error:
             return sum(
-                (self._fail(name, key, suite, error) for name, (key, suite) in self.cells.items()),
-                Outcome(),
+                (self._fail(key, suite, error) for key, suite in self.cells.items()), Outcome()
             )
         total = Outcome()
         with (
             tracked(config, "evaluate", variant_name(config), self.job.sweep) as tracker,
             applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed),
         ):
-            for name, (key, suite) in self.cells.items():
-                label = cell_label(config, suite)
-                self.progress.start_cell(label, suite.whole_groups(config.limit))
-                try:
-                    with self.store.claim("cells", key):
-                        row = fill_cell(self.store, self.lm, self.job, suite, variant, blocks, key)
-                except (CellError, QuantizationError) as error:
-                    total += self._fail(name, key, suite, error)
-                else:
+            for number, (key, suite) in enumerate(self.cells.items()):
+                outcome = self._fill(key, suite, variant, blocks, context)
+                for row in outcome.rows:
                     tracker.scalars(cell_scalars(row.cell, row.result))
-                    if name == next(iter(self.cells)):
+                    if number == 0:
                         tracker.table("blocks", *layer_table(row.cell))
-                    self.progress.finish_cell(label, f"done, {scores_text(row.result)}")
-                    total += Outcome(rows=(row,))
+                total += outcome
                 self.finished(key)
         return total
 
-    def _quantize(self) -> tuple[Variant, list[Block]]:
+    def _fill(
+        self,
+        key: str,
+        suite: Suite,
+        variant: Variant,
+        blocks: list[Block],
+        context: EvaluationContext,
+    ) -> Outcome:
+        label = cell_label(self.job.config, suite)
+        self.progress.start_cell(label, suite.whole_groups(self.job.config.limit))
+        try:
+            with self.store.claim("cells", key):
+                row = fill_cell(context, self.job, suite, variant, blocks, key)
+        except (CellError, QuantizationError) as error:
+            return self._fail(key, suite, error)
+        self.progress.finish_cell(label, f"done, {scores_text(row.result)}")
+        return Outcome(rows=(row,))
+
+    def _quantize(self) -> tuple[Variant, list[Block], EvaluationContext]:
         config = self.job.config
         with distributed.first_alone():
-            bench = open_run(config, self.progress)
+            calibration_run = open_run(config, self.progress)
             if uses_calibration(config.method):
-                suites = {name: suite for name, (_, suite) in self.cells.items()}
-                refuse_leakage(config.calibration, suites)
-            variant = make_variant(bench, config.method, config.entropy, config.workers)
-            blocks = describe(bench, variant, config.method, config.entropy)
-            self.lm.calibration_pictures = (
-                bench.calibration_pictures() if uses_calibration(config.method) else frozenset()
-            )
-        return variant, blocks
+                refuse_overlap(config.calibration, self.cells.values())
+            variant = make_variant(calibration_run, config.method, config.entropy, config.workers)
+            blocks = describe(calibration_run, variant, config.method, config.entropy)
+            context = evaluation_context(config, calibration_run)
+        return variant, blocks, context
 
-    def _fail(self, name: str, key: str, suite: Suite | TextSuite, error: Exception) -> Outcome:
-        record_failure(self.store, key, self.job, name, str(error))
+    def _fail(self, key: str, suite: Suite, error: Exception) -> Outcome:
+        record_failure(self.store, key, self.job, suite.name, str(error))
         label = cell_label(self.job.config, suite)
         self.progress.finish_cell(label, f"FAILED: {error}")
         return Outcome(failed=1, reasons=(f"{label}: {error}",))
+
+
+def evaluation_context(config: Config, calibration_run: CalibrationRun) -> EvaluationContext:
+    """How suites are evaluated on a variant of this configuration."""
+    context = EvaluationContext(
+        store=calibration_run.store,
+        loaded=calibration_run.loaded,
+        batch_size=config.suite.batch_size or config.batch_size,
+        max_error_share=config.max_error_share,
+        on_progress=calibration_run.progress.advance,
+    )
+    if not uses_calibration(config.method):
+        return context
+    return replace(context, calibration_pictures=calibration_run.calibration_pictures())
 
 
 def open_model(config: Config) -> LoadedModel:
@@ -163,44 +175,11 @@ def open_model(config: Config) -> LoadedModel:
 
 
 def look_at_model(config: Config) -> LoadedModel:
-    """What has to be known of the model, in a process that may leave the work to others: its
-    weights are loaded only where this one needs them anyway.
+    """What has to be known of the model in a process that may leave the work to others.
+
+    Its weights are loaded only where this process needs them anyway.
     """
     model = config.model
-    if config.launcher.name == "local" and config.stage != "status":
+    if config.launcher.name == "local" and find_stage(config.stage).once == "job":
         return open_model(config)
     return load_without_weights(model.name, model.path, model.dtype, model.revision)
-
-
-def open_variant(config: Config) -> tuple[LoadedModel, Variant]:
-    """The base model and a variant of it, for lmms-eval's own command line."""
-    run = open_run(config)
-    return run.loaded, make_variant(run, config.method, config.entropy, config.workers)
-
-
-def open_suites(
-    config: Config, loaded: LoadedModel, store: Store
-) -> Mapping[str, Suite | TextSuite]:
-    """The suites of a configuration.
-
-    Raises ConfigError for a suite of pictures and a language model.
-    """
-    settings = config.suite
-    if settings.folder == "text":
-        return load_text_suites(
-            loaded,
-            settings.tasks,
-            settings.data,
-            settings.window,
-            settings.batch_size or config.batch_size,
-        )
-    if isinstance(loaded.processor, TextProcessor):
-        raise ConfigError(
-            f"{loaded.name} is a language model and {settings.name} asks about pictures; choose"
-            " suite=wikitext2"
-        )
-    if settings.folder == "mini":
-        data: LocalData | None = mini_data(store, settings.tasks)
-    else:
-        data = local_data(settings.data, settings.tasks) if settings.data else None
-    return load_suites(config.suite.folder, tuple(config.suite.tasks), loaded.family.name, data)

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
-from harness.stages.evaluate import open_variant
 from harness.store.store import safe_name
+from harness.variants.calibration_run import open_run
 from harness.variants.export import export_model
+from harness.variants.variant import make_variant
 from luq.types import QuantizationError
 from reports.report.leaderboard import bytes_text
 
@@ -24,10 +25,12 @@ def _export(job: Job, progress: Progress) -> Outcome:
     config = job.config
     progress.step("loading the model, quantizing")
     try:
-        loaded, variant = open_variant(config)
+        calibration_run = open_run(config, progress)
+        variant = make_variant(calibration_run, config.method, config.entropy, config.workers)
     except QuantizationError as error:
         progress.message(f"FAILED {config.method.name}: {error}")
         return Outcome(failed=1)
+    loaded = calibration_run.loaded
     name = f"{safe_name(f'{loaded.name}-{config.method.name}')}-{variant.digest[:8]}"
     folder = Path(config.out or Path(config.store) / "export" / name)
     size = export_model(folder, loaded, variant, config.method.name)

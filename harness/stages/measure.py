@@ -1,6 +1,4 @@
-"""The stages that look at the blocks and not at answers: entropy, stability of the ranking, orders
-against measured damage.
-"""
+"""stage=entropy, stability, orders: measurements of the decoder blocks, without any answers."""
 
 from __future__ import annotations
 
@@ -14,7 +12,8 @@ from harness.stages.base import Job, Outcome
 from harness.store import digest
 from harness.store.records import save_measurement
 from harness.store.store import Store
-from harness.trackers.guarded import measurement_table, tracked
+from harness.trackers.guarded import tracked
+from harness.trackers.values import measurement_table
 from harness.variants.block_entropy import block_entropies, entropy_settings, stability
 from harness.variants.block_scores import damage_samples, measures
 from harness.variants.calibration_run import CalibrationRun, open_run
@@ -35,27 +34,26 @@ def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
 def _measure(job: Job, progress: Progress) -> Outcome:
     config = job.config
     progress.step(f"measuring {config.stage}")
-    bench = open_run(config, progress)
+    calibration_run = open_run(config, progress)
     try:
-        found = _STAGES[config.stage](bench, job)
+        measurement = _MEASUREMENTS[config.stage](calibration_run, job)
     except QuantizationError as error:
         progress.message(f"FAILED {config.stage}: {error}")
         return Outcome(failed=1)
-    keep(bench.store, found)
-    with tracked(
-        config, config.stage, f"{config.stage} of {config.model.name}", job.sweep
-    ) as tracker:
-        tracker.table(config.stage, *measurement_table(found))
-    progress.message(_title(found))
+    keep(calibration_run.store, measurement)
+    name = f"{config.stage} of {config.model.name}"
+    with tracked(config, config.stage, name, job.sweep) as tracker:
+        tracker.table(config.stage, *measurement_table(measurement))
+    progress.message(_summary(measurement))
     progress.finish_cell(config.stage, "done")
     return Outcome()
 
 
-def keep(store: Store, found: Measurement) -> None:
-    """One entry for each question that was asked: an answer of today replaces an earlier one."""
-    values = found.model_dump(mode="json")
-    asked = {name: values[name] for name in _QUESTION if name in values}
-    save_measurement(store, digest.of_value(asked), found)
+def keep(store: Store, measurement: Measurement) -> None:
+    """Store a measurement in place of an earlier one of the same question."""
+    values = measurement.model_dump(mode="json")
+    question = {name: values[name] for name in _QUESTION if name in values}
+    save_measurement(store, digest.of_value(question), measurement)
 
 
 _QUESTION = (
@@ -82,7 +80,7 @@ _QUESTION = (
 )
 
 
-def origin(bench: CalibrationRun, job: Job) -> dict[str, Any]:
+def origin(calibration_run: CalibrationRun, job: Job) -> dict[str, Any]:
     """What every measurement says of its calibration."""
     config = job.config.calibration
     return {
@@ -90,16 +88,16 @@ def origin(bench: CalibrationRun, job: Job) -> dict[str, Any]:
         "alpha": config.alpha,
         "calibration_seed": config.seed,
         "command": job.command,
-        "tokens": bench.data.tokens,
-        "image_token_share": bench.data.image_token_share,
+        "tokens": calibration_run.data.tokens,
+        "image_token_share": calibration_run.data.image_token_share,
     }
 
 
-def _entropy(bench: CalibrationRun, job: Job) -> Entropy:
-    setting = entropy_settings(bench, job.config.entropy)
-    bits = block_entropies(bench, setting)
+def _entropy(calibration_run: CalibrationRun, job: Job) -> Entropy:
+    setting = entropy_settings(calibration_run, job.config.entropy)
+    bits = block_entropies(calibration_run, setting)
     return Entropy(
-        **origin(bench, job),
+        **origin(calibration_run, job),
         at=setting.at,
         of_tokens=setting.tokens,
         drop=setting.drop,
@@ -110,12 +108,12 @@ def _entropy(bench: CalibrationRun, job: Job) -> Entropy:
     )
 
 
-def _stability(bench: CalibrationRun, job: Job) -> Stability:
+def _stability(calibration_run: CalibrationRun, job: Job) -> Stability:
     setting = job.config.entropy
-    found, changes, chosen = stability(bench, setting)
-    taus = [seed_agreement(list(zip(*bits, strict=True))) for bits in found]
+    entropies, changes, chosen = stability(calibration_run, setting)
+    taus = [seed_agreement(list(zip(*bits, strict=True))) for bits in entropies]
     return Stability(
-        **origin(bench, job),
+        **origin(calibration_run, job),
         grid=setting.grid,
         changes=changes,
         seed_tau=taus,
@@ -125,19 +123,19 @@ def _stability(bench: CalibrationRun, job: Job) -> Stability:
     )
 
 
-def _orders(bench: CalibrationRun, job: Job) -> Orders:
+def _orders(calibration_run: CalibrationRun, job: Job) -> Orders:
     low = build(job.config.method.low, "method.low")
     if low is None:
         raise ConfigError(
             "stage=orders compares scores with the damage of a low method; choose a method that has"
             " one, such as method=luq"
         )
-    bank = BankWeights(bench, job.config.workers)
-    samples = damage_samples(bench, bank, low)
-    blocks = len(bench.loaded.blocks)
-    known = measures(bench, bank, low, job.config.entropy)
+    bank = BankWeights(calibration_run, job.config.workers)
+    samples = damage_samples(calibration_run, bank, low)
+    blocks = len(calibration_run.loaded.blocks)
+    measured = measures(calibration_run, bank, low, job.config.entropy)
     scores = {
-        name: block_score(name, blocks, known)
+        name: block_score(name, blocks, measured)
         for name in ORDERS
         if name not in ("random", "entropy_reverse")
     }
@@ -146,7 +144,7 @@ def _orders(bench: CalibrationRun, job: Job) -> Orders:
     }
     pairs = [(a, b) for a in orders for b in orders if a < b]
     return Orders(
-        **origin(bench, job),
+        **origin(calibration_run, job),
         low=quantizer_name(job.config.method.low),
         answers=samples.shape[1],
         scores=scores,
@@ -160,31 +158,30 @@ def _orders(bench: CalibrationRun, job: Job) -> Orders:
     )
 
 
-def _title(found: Measurement) -> str:
-    if isinstance(found, Entropy):
-        means = [sum(seeds) / len(seeds) for seeds in found.bits]
-        what = f"entropy at {found.at} of {found.of_tokens} tokens" + (
-            f" without the largest {found.drop:.1%}" if found.drop else ""
-        )
+def _summary(measurement: Measurement) -> str:
+    if isinstance(measurement, Entropy):
+        means = ", ".join(f"{sum(seeds) / len(seeds):.2f}" for seeds in measurement.bits)
+        drop = f" without the largest {measurement.drop:.1%}" if measurement.drop else ""
         return (
-            f"{what}, K={found.clusters}: {', '.join(f'{m:.2f}' for m in means)} bits; tau between"
-            f" seeds {found.seed_tau:.2f}"
+            f"entropy at {measurement.at} of {measurement.of_tokens} tokens{drop}, "
+            f"K={measurement.clusters}: {means} bits; tau between seeds {measurement.seed_tau:.2f}"
         )
-    if isinstance(found, Stability):
+    if isinstance(measurement, Stability):
+        grid = measurement.grid
         return (
-            f"stability over K = {found.grid[0]}..{found.grid[-1]}: K = {found.clusters}"
-            f" ({found.rule})"
+            f"stability over K = {grid[0]}..{grid[-1]}: K = {measurement.clusters} "
+            f"({measurement.rule})"
         )
-    if isinstance(found, Orders):
-        told = (
+    if isinstance(measurement, Orders):
+        each = ", ".join(
             f"{name} {c.rho:+.2f} [{c.low:+.2f}, {c.high:+.2f}]"
-            for name, c in found.correlations.items()
+            for name, c in measurement.correlations.items()
         )
-        return f"rank correlation with the measured damage of {found.low}: {', '.join(told)}"
-    return found.text
+        return f"rank correlation with the measured damage of {measurement.low}: {each}"
+    return measurement.text
 
 
-_STAGES: dict[str, Callable[[CalibrationRun, Job], Measurement]] = {
+_MEASUREMENTS: dict[str, Callable[[CalibrationRun, Job], Measurement]] = {
     "entropy": _entropy,
     "stability": _stability,
     "orders": _orders,

@@ -24,6 +24,7 @@ class Stage:
         cells: Whether a job fills cells, which are counted before it starts and shared out to
             processes.
         report: Whether a report follows.
+        leaderboard: Whether the terminal shows the leaderboard behind it.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Stage:
     once: Literal["job", "command"] = "job"
     cells: bool = False
     report: bool = False
+    leaderboard: bool = False
 
     @property
     def run(self) -> Callable[..., Any]:
@@ -49,6 +51,7 @@ STAGES = {
             "evaluate",
             cells=True,
             report=True,
+            leaderboard=True,
         ),
         Stage("entropy", "entropy of every block's activations", "measure", report=True),
         Stage(
@@ -58,13 +61,13 @@ STAGES = {
             report=True,
         ),
         Stage("orders", "scores of the blocks against measured damage", "measure", report=True),
-        Stage("search", "the k of a score threshold or a byte budget", "search", report=True),
+        Stage("search", "the k of a score threshold or a byte budget", "search.stage", report=True),
         Stage("export", "write one variant as a model folder", "export", report=True),
-        Stage("gate", "may a backend be shipped? pass, fail or undecided", "gate"),
+        Stage("gate", "may a backend be shipped? pass, fail or undecided", "gate.stage"),
         Stage(
             "plan",
             "what a command would store, need and cost; reads no weights",
-            "plan",
+            "plan.stage",
             once="command",
         ),
         Stage(
@@ -81,6 +84,7 @@ STAGES = {
             "report",
             once="command",
             report=True,
+            leaderboard=True,
         ),
         Stage(
             "list",

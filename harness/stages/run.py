@@ -38,7 +38,8 @@ def run_job(job: Job, progress: Progress) -> Outcome:
         StoreError: Where the store cannot be read or written.
     """
     log_to(Path(job.config.store))
-    return find_stage(job.config.stage).run([job], progress)
+    outcome: Outcome = find_stage(job.config.stage).run([job], progress)
+    return outcome
 
 
 def run_alone(overrides: Sequence[str]) -> tuple[int, str]:

@@ -1,6 +1,4 @@
-"""What a command is about to do, told before it starts: how many cells, how many are there already,
-how long the others should take.
-"""
+"""stage=status: the state of every cell; and how much work a command has before it starts."""
 
 from __future__ import annotations
 
@@ -11,10 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harness.errors import ConfigError
+from harness.evaluation.registry import open_suites
 from harness.progress import Progress, duration
 from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import cell_key, cell_label
-from harness.stages.evaluate import look_at_model, open_suites
+from harness.stages.evaluate import look_at_model
 from harness.stages.registry import STAGES
 from harness.store.records import CELL_FILE, has_failure
 from harness.store.store import Store
@@ -23,9 +22,14 @@ from reports.records.sealed_json import strict_json
 
 @dataclass(frozen=True)
 class Workload:
-    """cells: of all jobs, a measurement counting as one. done: that the store has. questions: in
-    the others, at most, since variants that turn out to be equal are asked once. seconds: for
-    these, by what such questions took before; None where nothing was asked before.
+    """What a command has to do.
+
+    Attributes:
+        cells: Of all jobs; a measurement counts as one.
+        done: Cells that the store has.
+        questions: In the other cells, at most: variants that turn out to be equal are evaluated
+            once.
+        seconds: For these, by what such questions took before; None where there is no before.
     """
 
     cells: int
@@ -41,7 +45,7 @@ class Workload:
         if not self.questions:
             return f"{cells}, {self.done} already done"
         time = (
-            "time unknown, nothing was asked in this store before"
+            "time unknown, nothing was evaluated in this store before"
             if self.seconds is None
             else f"about {duration(self.seconds)}"
         )
@@ -98,10 +102,10 @@ STATES = ("done", "running", "failed", "missing")
 def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
     """(cell, state) of every cell of every job: done, running, failed or missing.
 
-    One is running while a process that is alive quantizes or asks for it, or will when it is
-    through with the suites before.
+    A cell is running while a live process quantizes or evaluates it, or will after the suites
+    before it.
     """
-    found = []
+    cells = []
     for job in jobs:
         loaded, store = look_at_model(job.config), Store(Path(job.config.store))
         suites = open_suites(job.config, loaded, store)
@@ -115,26 +119,25 @@ def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
                     state = "running"
                 elif has_failure(store, key):
                     state = "failed"
-                found.append((cell_label(one.config, suite), state))
-    return found
+                cells.append((cell_label(one.config, suite), state))
+    return cells
 
 
 def _seconds_per_question(root: Path) -> dict[str, float]:
     """Median by suite over the results of a store.
 
-    A result that several cells share was asked for the one that took longest.
+    A result that several cells share was made for the one that took longest.
     """
-    asked: dict[tuple[str, str], tuple[float, int]] = {}
+    longest: dict[tuple[str, str], tuple[float, int]] = {}
     for path in (root / "cells").glob(f"*/{CELL_FILE}"):
         try:
-            cell = strict_json(path.read_text())
-            place = (cell["suite"], cell["result"])
-            asked[place] = max(
-                asked.get(place, (0.0, 1)), (float(cell["seconds"]), int(cell["questions"]))
-            )
+            cell = strict_json(path.read_text(encoding="utf-8"))
+            result = (cell["suite"], cell["result"])
+            time = (float(cell["seconds"]), int(cell["questions"]))
+            longest[result] = max(longest.get(result, (0.0, 1)), time)
         except (OSError, ValueError, KeyError, TypeError):
             continue  # whoever needs this cell sets it aside and says so
-    found: dict[str, list[float]] = {}
-    for (suite, _), (seconds, questions) in asked.items():
-        found.setdefault(suite, []).append(seconds / max(questions, 1))
-    return {suite: statistics.median(values) for suite, values in found.items()}
+    by_suite: dict[str, list[float]] = {}
+    for (suite, _), (seconds, questions) in longest.items():
+        by_suite.setdefault(suite, []).append(seconds / max(questions, 1))
+    return {suite: statistics.median(values) for suite, values in by_suite.items()}

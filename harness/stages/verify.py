@@ -44,15 +44,15 @@ def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
 
 def _verify(job: Job, progress: Progress) -> Outcome:
     store = Store(Path(job.config.store))
-    found = inspect(store.root)
+    kinds = inspect(store.root)
     progress.table(
         ("kind", "entries", "size", "damaged", "orphans"),
         [
             (name, str(k.entries), bytes_text(k.bytes), str(len(k.damaged)), str(len(k.orphans)))
-            for name, k in found.items()
+            for name, k in kinds.items()
         ],
     )
-    for name, kind in found.items():
+    for name, kind in kinds.items():
         for path, reason in kind.damaged:
             progress.message(f"DAMAGED {path}: {reason}")
             if not job.config.dry_run:
@@ -60,15 +60,15 @@ def _verify(job: Job, progress: Progress) -> Outcome:
         for path, reason in kind.newer:
             progress.message(f"NEWER {path}: {reason}")
         for path in kind.orphans:
-            progress.message(f"ORPHAN {path}: nothing points to it")
-    damaged = sum(len(kind.damaged) for kind in found.values())
+            progress.message(f"ORPHAN {path}: nothing refers to it")
+    damaged = sum(len(kind.damaged) for kind in kinds.values())
     done = (
         "dry run: nothing was changed"
         if job.config.dry_run
         else "what is damaged was set aside, and is made again when it is needed"
     )
     progress.message(
-        f"verify: {damaged} damaged of {sum(kind.entries for kind in found.values()):,} entries"
+        f"verify: {damaged} damaged of {sum(kind.entries for kind in kinds.values()):,} entries"
         + (f"; {done}" if damaged else "")
     )
     return Outcome(failed=int(damaged > 0))
@@ -101,6 +101,7 @@ def _inspect_kind(root: Path, name: str) -> Checked:
 
 
 def size_of(path: Path) -> int:
+    """Bytes of a file, or of all files in a folder; of a link, not of what it leads to."""
     return sum(one.lstat().st_size for one in _files(path))
 
 

@@ -11,9 +11,11 @@ import torch
 
 from harness.config.schema import Config
 from harness.errors import ConfigError
-from harness.models.load import empty_model
+from harness.models.load import LoadedModel, empty_model
 from harness.variants.quantizers import build
+from harness.variants.variant import Variant
 from luq.decoder.families import decoder_blocks, find_family
+from luq.rounding.dense import smallest_exact
 from luq.types import LayerStats, Quantizer, stored_bytes
 
 SAMPLE_ROWS = (64, 128)
@@ -176,3 +178,25 @@ def _size(sizes: ModelSizes, paper_bits: float, decoder: int) -> VariantSize:
     text = decoder + 2 * (sizes.text - sizes.decoder)
     model = text + 2 * (sizes.model - sizes.text)
     return VariantSize(paper_bits, 8 * decoder / sizes.decoder, decoder, text, model)
+
+
+def language_model_bytes(loaded: LoadedModel, variant: Variant) -> int:
+    """Bytes of every tensor of the language model as it would be packed.
+
+    These are the variant's linears, and embeddings, norms and head, each once, in the smallest type
+    that holds them exactly.
+    """
+    family, model = loaded.family, loaded.model
+    text: Any = model.get_submodule(family.text)
+    inside = {
+        id(block.get_submodule(name).weight) for block in loaded.blocks for name in family.linears
+    }
+    rest = {
+        id(p): p
+        for module in (text, model.get_output_embeddings())
+        for p in module.parameters()
+        if id(p) not in inside
+    }
+    return variant.stored_bytes + sum(
+        int(p.numel()) * smallest_exact(p.data).element_size() for p in rest.values()
+    )

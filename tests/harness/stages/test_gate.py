@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from harness.cli.display import Display
-from harness.stages.gate import _contract
+from harness.stages.gate.backend import contract
 from luq import GPTQ, RTN
 from luq.pipelines.synthetic import layer_errors
 from luq.quantizers.registry import QUANTIZERS
@@ -79,7 +79,7 @@ def failed(method, seed):
     """The first check that fails without any model: of the contract, or beside the same method as
     it should be.
     """
-    for check in _contract(method, seed, Display(quiet=True)):
+    for check in contract(method, seed, Display(quiet=True)):
         if check.verdict == "fail":
             return check.name
     beside = layers(
@@ -127,7 +127,7 @@ def test_a_broken_contract_fails_with_exit_code_1_before_anything_is_evaluated(
     run, tmp_path, backends, monkeypatch
 ):
     monkeypatch.setattr(
-        "harness.stages.gate.open_run", lambda *_: pytest.fail("a model was loaded")
+        "harness.stages.gate.stage.open_run", lambda *_: pytest.fail("a model was loaded")
     )
     code, text = run(*arguments("random", "baseline=gptq3"))
     assert code == 1

@@ -3,15 +3,16 @@ import dataclasses
 import pytest
 from safetensors.torch import load_file
 
-from harness.cli.display import Display
 from harness.config.compose import compose
 from harness.errors import ConfigError
-from harness.evaluation.picture_suite import mini_data
-from harness.stages import search
+from harness.evaluation.picture_data import mini_data
+from harness.progress import SILENT
 from harness.stages.base import Job
-from harness.stages.search import language_model_bytes
+from harness.stages.search import stage as search
+from harness.stages.search.threshold import ThresholdSearch
 from harness.variants.calibration_run import open_run
 from harness.variants.export import export_model
+from harness.variants.sizes import language_model_bytes
 from harness.variants.variant import make_variant
 from reports.records.measurements import read_measurements
 from tasks.mini import suites
@@ -37,18 +38,18 @@ def small_suites(monkeypatch):
 def run(store, *options):
     """(exit code, the search that was kept)."""
     config = compose([*OPTIONS, f"store={store.root}", *options])
-    code = search.search(Job(config, "python -m harness"), Display(quiet=True))
+    outcome = search.run([Job(config, (), "python -m harness")], SILENT)
     (found,), problems = read_measurements(store.root)
     assert not problems
-    return code, found
+    return outcome.exit_code, found
 
 
 def planted(monkeypatch, scores):
     """Every k scores what the list says, give or take one point."""
     monkeypatch.setattr(
-        search._Judge, "_score", lambda self, k, count: (scores[k], scores[k] - 1, scores[k] + 1)
+        ThresholdSearch, "_score", lambda self, k, count: (scores[k], scores[k] - 1, scores[k] + 1)
     )
-    monkeypatch.setattr(search._Judge, "_violations", lambda self: [])
+    monkeypatch.setattr(ThresholdSearch, "_violations", lambda self: [])
 
 
 @pytest.mark.parametrize(("tau", "k"), [(84.5, 3), (90, 0), (30, 8)])
@@ -163,6 +164,4 @@ def test_bytes_of_the_language_model_are_those_that_an_export_writes(store, tmp_
 def test_searches_that_cannot_be_are_refused(store, options, said):
     given = [o for o in OPTIONS if not (o.startswith("method") and "method=gptq4" in options)]
     with pytest.raises(ConfigError, match=said):
-        search.search(
-            Job(compose([*given, f"store={store.root}", *options]), ""), Display(quiet=True)
-        )
+        search.run([Job(compose([*given, f"store={store.root}", *options]), (), "")], SILENT)

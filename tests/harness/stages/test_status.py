@@ -17,7 +17,7 @@ from luq.types import QuantizationError
             Workload(9, 2, 1400, None),
             (
                 "9 cells, 2 already done, 7 left with at most 1,400 questions (time unknown,"
-                " nothing was asked"
+                " nothing was evaluated"
             ),
         ),
         (

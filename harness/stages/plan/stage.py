@@ -10,7 +10,7 @@ from harness.config.schema import Config
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import order_name
-from harness.stages.needs import needs_of
+from harness.stages.plan.needs import needs_of
 from harness.variants.quantizers import build
 from harness.variants.sizes import ModelSizes, quantized_size, sizes_of, variant_size
 from luq.types import Quantizer

@@ -1,0 +1,1 @@
+"""stage=gate: whether a quantization backend may be shipped."""

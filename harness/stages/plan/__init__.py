@@ -1,0 +1,1 @@
+"""stage=plan: what a command would store, need and cost."""

@@ -1,0 +1,1 @@
+"""stage=search: the k of a score threshold or a byte budget."""
