@@ -18,10 +18,12 @@ from lmms_eval.api.model import lmms
 from lmms_eval.evaluator import evaluate as lmms_evaluate
 
 from bench.ratios import Ratio
-from harness.evaluation.inputs import Prepared
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_suite import Suite, evaluate_suite, load_suites, mini_data
+from harness.evaluation.picture_data import mini_data
+from harness.evaluation.picture_evaluation import evaluate_suite
+from harness.evaluation.picture_suite import PictureSuite, load_suites
 from harness.models.load import LoadedModel, load_model
+from harness.models.prepared import PreparedInputs
 from harness.paths import EMBEDDED
 from harness.store.store import Store
 
@@ -51,7 +53,7 @@ def bench_answering(repeats: int) -> None:
         for number in range(repeats):
             reference, seconds = _reference_answers(wrapper, suite)
             answers.add(reference)
-            unprepared = dataclasses.replace(loaded, prepared=Prepared())
+            unprepared = dataclasses.replace(loaded, prepared=PreparedInputs())
             for ratios, kind in ((first, "first"), (later, "later")):
                 ours, our_seconds = _our_answers(store, unprepared, suite, f"{number}-{kind}")
                 ratios.append(seconds / our_seconds)
@@ -65,7 +67,7 @@ def bench_answering(repeats: int) -> None:
 
 
 def _our_answers(
-    store: Store, loaded: LoadedModel, suite: Suite, variant: str
+    store: Store, loaded: LoadedModel, suite: PictureSuite, variant: str
 ) -> tuple[tuple[str, ...], float]:
     """Answers and seconds. variant: a name that no earlier run has, so that nothing is cached."""
     began = time.perf_counter()
@@ -77,7 +79,7 @@ def _our_answers(
     return tuple(answer.response for answer in result.answers), seconds
 
 
-def _reference_answers(wrapper: lmms, suite: Suite) -> tuple[tuple[str, ...], float]:
+def _reference_answers(wrapper: lmms, suite: PictureSuite) -> tuple[tuple[str, ...], float]:
     """Answers and seconds of lmms-eval's own loop."""
     began = time.perf_counter()
     arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)

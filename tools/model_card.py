@@ -20,7 +20,9 @@ from pathlib import Path
 from torch import Tensor
 
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_suite import Suite, evaluate_suite, load_suites, mini_data
+from harness.evaluation.picture_data import mini_data
+from harness.evaluation.picture_evaluation import evaluate_suite
+from harness.evaluation.picture_suite import PictureSuite, load_suites
 from harness.models.load import LoadedModel, load_model
 from harness.models.source import WEIGHTS
 from harness.paths import EMBEDDED
@@ -56,7 +58,7 @@ def share(result: SuiteResult) -> Share:
 
 
 def best_constant(
-    store: Store, loaded: LoadedModel, suite: Suite, limit: int | None
+    store: Store, loaded: LoadedModel, suite: PictureSuite, limit: int | None
 ) -> tuple[str, float]:
     """(answer, per cent) of the best of the most frequent gold answers when it is given to every
     question.
@@ -94,7 +96,11 @@ def skipped(loaded: LoadedModel, block: int) -> Iterator[None]:
 
 
 def measure(
-    store: Store, loaded: LoadedModel, suites: Mapping[str, Suite], variant: str, limit: int | None
+    store: Store,
+    loaded: LoadedModel,
+    suites: Mapping[str, PictureSuite],
+    variant: str,
+    limit: int | None,
 ) -> dict[str, Share]:
     lm = LuqModel(loaded=loaded, batch_size=64)
     return {

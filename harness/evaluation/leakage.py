@@ -1,66 +1,74 @@
-"""Nothing that is asked may have been calibrated on: refused by id, by split, by picture and by
-text.
+"""Calibration data and suites must be disjoint: by the ids of rows, by split, picture and text.
+
+Splits other than training are refused where a source is opened, pictures where they are asked about
+(`EvaluationContext.calibration_pictures`): a picture may turn up in another data set under any
+name. Rows and lines are compared here.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable
 from typing import Any
 
 from harness.config.schema import CalibrationConfig
-from harness.data.sources import ImageTextRows, image_text_source, text_source
+from harness.data.image_text_sources import image_text_source
+from harness.data.text_sources import text_source
 from harness.errors import ConfigError
-from harness.evaluation.picture_suite import Suite
-from harness.evaluation.text_suite import TextSuite
+from harness.evaluation.suite import Suite
 
 LONG = 80  # characters from which on a line that two texts share is no coincidence
 
 
-def refuse_leakage(config: CalibrationConfig, suites: Mapping[str, Suite | TextSuite]) -> None:
-    """Raise ConfigError, naming source and suite, where the calibration's rows are rows of a suite
-    or its text is text of a suite.
+def refuse_overlap(calibration: CalibrationConfig, suites: Iterable[Suite]) -> None:
+    """Refuse calibration data that shares rows or text with a suite.
 
-    Pictures are compared as they are asked about (`LuqModel.calibration_pictures`): a picture may
-    turn up in another data set under any name. Splits other than training are refused where a
-    source is opened.
+    Raises:
+        ConfigError: Names the source, the suite and an example of what they share.
     """
-    for suite in suites.values():
-        if isinstance(suite, TextSuite):
-            _refuse_text(config, suite)
-        elif config.alpha > 0:
-            _refuse_rows(config, suite)
+    for suite in suites:
+        if overlap := suite.overlap(calibration):
+            raise ConfigError(overlap)
 
 
-def _refuse_text(config: CalibrationConfig, suite: TextSuite) -> None:
-    if config.alpha == 1:
-        return
-    calibration = getattr(text_source(config.text), "text", "")
-    shared = _long_lines(calibration) & _long_lines(suite.text)
-    if shared:
-        raise ConfigError(
-            f"calibration.text={config.text} and suite {suite.name} share {len(shared)} lines, for"
-            f" instance {min(shared)[:60]!r}: a model must not be calibrated on what it is measured"
-            " by. Give the training or validation text as calibration.text=FILE"
-        )
+def text_overlap(calibration: CalibrationConfig, suite: str, text: str) -> str:
+    """Which long lines the calibration text shares with the text of a suite; "" for none."""
+    if calibration.alpha == 1:
+        return ""
+    source = text_source(calibration.text).text
+    shared = _long_lines(source) & _long_lines(text)
+    if not shared:
+        return ""
+    return (
+        f"calibration.text={calibration.text} and suite {suite} share {len(shared)} lines, for"
+        f" instance {min(shared)[:60]!r}: a model must not be calibrated on what it is evaluated"
+        " on. Give the training or validation text as calibration.text=FILE"
+    )
 
 
 def _long_lines(text: str) -> set[str]:
     return {line.strip() for line in text.splitlines() if len(line.strip()) >= LONG}
 
 
-def _refuse_rows(config: CalibrationConfig, suite: Suite) -> None:
-    source: Any = image_text_source(config.image_text)
-    docs = suite.task.eval_docs_no_media
+def row_overlap(calibration: CalibrationConfig, suite: str, docs: Any) -> str:
+    """Which rows of the image-text source are rows of a suite, by their ids; "" for none.
+
+    Args:
+        calibration: Names the source.
+        suite: Name of the suite.
+        docs: Its questions, a `datasets.Dataset`.
+    """
+    if calibration.alpha == 0:
+        return ""
+    source = image_text_source(calibration.image_text)
     # Numbers name other things in other data sets; the same columns are a sign of the same one.
-    if not isinstance(source, ImageTextRows) or not set(docs.column_names) <= set(
-        source.rows.column_names
-    ):
-        return
-    for column, mine in source.ids.items():
-        shared = mine & set(map(str, docs[column])) if column in docs.column_names else set()
+    if not set(docs.column_names) <= source.columns:
+        return ""
+    for column, ids in source.ids.items():
+        shared = ids & set(map(str, docs[column])) if column in docs.column_names else set()
         if shared:
-            raise ConfigError(
-                f"calibration.image_text={config.image_text} holds {len(shared)} rows that suite"
-                f" {suite.name} asks about, for instance {column} {min(shared)}: calibrate on the"
+            return (
+                f"calibration.image_text={calibration.image_text} holds {len(shared)} rows that"
+                f" suite {suite} asks about, for instance {column} {min(shared)}: calibrate on the"
                 " training split"
             )
+    return ""

@@ -1,6 +1,4 @@
-"""The lmms-eval model `luq`: one base model, any variant, batched greedy answers that are kept as
-they come.
-"""
+"""A model for lmms-eval: batched greedy answers, which are stored batch by batch."""
 
 from __future__ import annotations
 
@@ -14,155 +12,148 @@ from lmms_eval.api.instance import Instance
 from lmms_eval.api.model import lmms
 from loguru import logger
 from PIL import Image, ImageFile
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from harness import distributed
-from harness.data.sequences import prompt_text
 from harness.errors import CellError, StoreError
 from harness.evaluation.inputs import (
     Ahead,
-    Question,
     batch_inputs,
     count_tokens,
     look_ahead,
-    picture_digest,
 )
-from harness.evaluation.thumbnails import BROKEN
+from harness.evaluation.non_finite import NonFiniteLogits, RequireFinite, locate_non_finite
+from harness.evaluation.thumbnails import PICTURE_ERRORS
 from harness.models.load import LoadedModel
+from harness.models.prepared import Question
+from harness.models.prompt import prompt_text
 from harness.store import digest
-from harness.store.store import AnswerLog
-from luq.decoder.apply import applied
+from harness.store.answers import AnswerLog
 from luq.types import QuantizationError
+from reports.records.results import Status
 
 GENERATION_DEFAULTS = {"max_new_tokens": 64, "until": ()}
 
 
-class NonFiniteLogits(QuantizationError):
-    """The model computed NaN or infinity."""
-
-
-class _RequireFinite(LogitsProcessor):
-    def __call__(self, input_ids: torch.LongTensor, scores: torch.FloatTensor) -> torch.FloatTensor:
-        if not bool(torch.isfinite(scores).all()):
-            raise NonFiniteLogits("the model's logits hold NaN or infinite values")
-        return scores
-
-
 class LuqModel(lmms):
-    """`--model luq --model_args model=mini,variant=luq,k=4,store=runs`: any variant that the
-    harness knows, by its configuration.
+    """Answers lmms-eval's questions with the variant that is in a loaded model.
 
-    Inside the harness `loaded` is passed and variants are put in from outside; `data` is then the
-    digest of the suite's data, by which prepared questions are found again. Answers found in `log`
-    are not asked again; every finished batch is added to it. A question that raises is counted in
-    `errors` with its message, gets no answer and is never logged; one whose picture cannot be read
-    is not asked and counted in `data_errors`. smallest_batch: what memory allowed, None where it
-    was no matter.
+    Args:
+        loaded: The model. Whoever calls puts the weights of variants into it.
+        batch_size: How many questions go through the model at once.
+        prefetch: Whether the pictures of the next batch are read while the model works on one; None
+            for yes on a GPU.
+
+    Attributes:
+        log: Answers that are in it are not generated again, new ones are added; None for no log.
+        data: Digest of the suite's data, by which prepared questions are cached; "" for no cache.
+        calibration_pictures: Digests of pictures that no question may have.
+        on_progress: Called with a number of questions whenever so many more are done.
+        generated: How many questions went through the model.
+        errors: By question digest, why the model raised an exception. Such a question has no answer
+            and is not logged.
+        data_errors: By task and number, why the picture of a question cannot be read. Such a
+            question does not reach the model.
+        smallest_batch: What memory allowed; None where it allowed `batch_size`.
+        questions: Question digests by task and number.
     """
 
     is_simple = True
 
     def __init__(
-        self,
-        variant: str = "luq",
-        model: str = "mini",
-        store: str = "runs",
-        batch_size: int | str = 64,
-        device: str | None = None,
-        loaded: LoadedModel | None = None,
-        prefetch: bool | None = None,
-        **overrides: Any,
-    ):
+        self, loaded: LoadedModel, batch_size: int = 64, prefetch: bool | None = None
+    ) -> None:
         super().__init__()
+        self.loaded, self.batch_size = loaded, batch_size
+        self.prefetch = loaded.device.type != "cpu" if prefetch is None else prefetch
+        self.log: AnswerLog | None = None
+        self.data = ""
+        self.calibration_pictures: frozenset[str] = frozenset()
+        self.on_progress: Callable[[int], None] = lambda _count: None
+        self.generated = 0
+        self.errors: dict[str, str] = {}
         self.data_errors: dict[tuple[str, int], str] = {}
         self.smallest_batch: int | None = None
-        self._stack = contextlib.ExitStack()
-        self.batch_size = int(batch_size)
-        self.log: AnswerLog | None = None
-        self.errors: dict[str, str] = {}
-        self.asked = 0
-        self.on_progress: Callable[[int], None] = lambda _count: None
-        if loaded is None:
-            from harness.cli.main import open_variant
-
-            loaded, quantized = open_variant(variant, model, store, device, overrides)
-            self._stack.enter_context(applied(loaded.model, loaded.family, quantized.weights))
-        self.loaded = loaded
-        self.prefetch = loaded.device.type != "cpu" if prefetch is None else prefetch
-        self.calibration_pictures: frozenset[str] = frozenset()
         self.questions: dict[tuple[str, int], str] = {}
-        self.data = ""
 
     @property
     def device(self) -> torch.device:
+        """Where the model takes its inputs."""
         return self.loaded.device
 
     def clean(self) -> None:
-        """lmms-eval would delete the model here; the next variant needs it."""
+        """Do nothing: lmms-eval would delete the model here, and the next variant needs it."""
 
     def loglikelihood(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """Not supported.
+
+        Raises:
+            QuantizationError: Always.
+        """
         raise QuantizationError("luq answers by generation; score likelihoods with lm-eval")
 
     def generate_until_multi_round(self, requests: list[Instance]) -> list[str]:
+        """Not supported.
+
+        Raises:
+            QuantizationError: Always.
+        """
         raise QuantizationError("luq answers single questions; multi-round tasks are not supported")
 
+    def failure(self, task: str, number: int) -> Status | None:
+        """Why a question of the last call of `generate_until` has no answer; None where it has."""
+        if (task, number) in self.data_errors:
+            return "data_error"
+        return "error" if self.questions[task, number] in self.errors else None
+
     def generate_until(self, requests: list[Instance]) -> list[str]:
+        """Answers in the order of the requests; "" for those that failed, see `failure`.
+
+        Raises:
+            CellError: Activations are not finite, or a picture is also in the calibration data.
+            StoreError: Answers cannot be stored.
+        """
         self.errors, self.data_errors, self.smallest_batch = {}, {}, None
         with _whole_pictures():
-            asked = [self._question(request) for request in requests]
-        questions = [q for q in asked if q is not None]
-        known = distributed.gathered({} if self.log is None else self.log.load())[0]
-        answers = {q.key: known[q.key]["response"] for q in questions if q.key in known}
-        self.on_progress(len(asked) - len(questions) + sum(q.key in answers for q in questions))
+            prepared = [self._question(request) for request in requests]
+        questions = [question for question in prepared if question is not None]
+        logged = distributed.gathered({} if self.log is None else self.log.load())[0]
+        answers = {q.key: logged[q.key]["response"] for q in questions if q.key in logged}
+        unreadable = len(prepared) - len(questions)
+        self.on_progress(unreadable + sum(q.key in answers for q in questions))
         todo = list({q.key: q for q in questions if q.key not in answers}.values())
         answers.update(self._shared(list(_batches(todo, self.batch_size))))
         if self.log is not None and distributed.rank() == 0:
-            self.log.compact(
-                {
-                    key: {"response": answers[key]}
-                    for key in sorted({q.key for q in questions} & set(answers))
-                }
-                | known
-            )
-        # lmms-eval scores strings only: a failed question is scored as silence and counted as an
-        # error, see evaluate.py.
-        return [answers.get(q.key, "") if q is not None else "" for q in asked]
+            keys = sorted({q.key for q in questions} & set(answers))
+            self.log.compact({key: {"response": answers[key]} for key in keys} | logged)
+        # lmms-eval scores strings only: a failed question is scored as an empty answer.
+        return [answers.get(q.key, "") if q is not None else "" for q in prepared]
 
     def _shared(self, batches: Sequence[Sequence[Question]]) -> dict[str, str]:
-        """Answers of all batches.
+        """Answers of all batches, of which each of several processes takes its share.
 
-        Several processes take turns at them: the batches, and so the answers, are those of one
-        alone.
+        The batches are those of one process alone, and so are the answers.
         """
-        mine = batches[distributed.rank() :: distributed.count()]
         failure: CellError | None = None
         answers: dict[str, str] = {}
         try:
-            for fresh in self._answered(mine):
+            for fresh in self._answers(batches[distributed.rank() :: distributed.count()]):
                 answers.update(fresh)
         except CellError as error:
             failure = error
-        for other, errors, failed, smallest in distributed.gathered(
-            (answers, self.errors, failure, self.smallest_batch)
-        ):
-            answers, self.errors, failure = (
-                {**answers, **other},
-                {**self.errors, **errors},
-                failure or failed,
-            )
-            self.smallest_batch = min(
-                (size for size in (self.smallest_batch, smallest) if size is not None), default=None
-            )
+        shares = distributed.gathered((answers, self.errors, failure, self.smallest_batch))
+        failure = next((share[2] for share in shares if share[2] is not None), None)
         if failure is not None:
             raise failure
-        return answers
+        self.smallest_batch = min(
+            (share[3] for share in shares if share[3] is not None), default=None
+        )
+        self.errors = {key: error for share in shares for key, error in share[1].items()}
+        return {key: text for share in shares for key, text in share[0].items()}
 
-    def _answered(self, batches: Sequence[Sequence[Question]]) -> Iterator[dict[str, str]]:
-        """Answers of each batch, kept as they come.
-
-        With `prefetch`, the pictures of the next batch are read while one is asked.
-        """
+    def _answers(self, batches: Sequence[Sequence[Question]]) -> Iterator[dict[str, str]]:
+        """Answers of each batch, stored before the next batch begins."""
         with contextlib.ExitStack() as stack:
             ahead: Future[Ahead] | None = None
             pool = stack.enter_context(ThreadPoolExecutor(1)) if self.prefetch else None
@@ -177,43 +168,41 @@ class LuqModel(lmms):
                 yield fresh
 
     def _question(self, request: Instance) -> Question | None:
-        """What is asked; None, and a data error, where a picture cannot be read."""
-        context, gen_kwargs, doc_to_visual, doc_id, task, split = request.args
-        until = gen_kwargs.get("until", GENERATION_DEFAULTS["until"])
+        """The question of a request; None, and a data error, where a picture cannot be read."""
+        context, options, doc_to_visual, number, task, split = request.args
+        until = options.get("until", GENERATION_DEFAULTS["until"])
         stops = (until,) if isinstance(until, str) else tuple(until)
-        length = int(gen_kwargs.get("max_new_tokens", GENERATION_DEFAULTS["max_new_tokens"]))
-        place = (self.data, task, split, doc_id, context, length, stops)
-        question = self.loaded.prepared.asked.get(place) if self.data else None
+        length = int(options.get("max_new_tokens", GENERATION_DEFAULTS["max_new_tokens"]))
+        place = (self.data, task, split, number, context, length, stops)
+        question = self.loaded.prepared.questions.get(place) if self.data else None
         if question is None:
             docs = self.task_dict[task][split]  # not self: the question outlives this object
 
             def visuals() -> list[Image.Image]:
-                return [image.convert("RGB") for image in doc_to_visual(docs[doc_id])]
+                return [image.convert("RGB") for image in doc_to_visual(docs[number])]
 
             try:
-                seen = visuals()
-            except BROKEN as error:
-                logger.error(
-                    f"{task} {doc_id}: its picture cannot be read: {type(error).__name__}: {error}"
-                )
-                self.data_errors[(task, doc_id)] = f"{type(error).__name__}: {error}"
+                images = visuals()
+            except PICTURE_ERRORS as error:
+                reason = f"{type(error).__name__}: {error}"
+                logger.error(f"{task} {number}: its picture cannot be read: {reason}")
+                self.data_errors[task, number] = reason
                 return None
-            pictures = tuple(map(picture_digest, seen))
-            prompt = prompt_text(self.loaded, context, len(pictures))
+            pictures = tuple(map(digest.of_picture, images))
+            prompt = prompt_text(self.loaded.processor, context, len(pictures))
             key = digest.of_value([prompt, pictures, length, stops])
-            size = count_tokens(self.loaded, prompt, [image.size for image in seen])
-            question = Question(
-                key, f"{task} {doc_id}", prompt, pictures, visuals, length, stops, size
-            )
+            size = count_tokens(self.loaded, prompt, [image.size for image in images])
+            label = f"{task} {number}"
+            question = Question(key, label, prompt, pictures, visuals, length, stops, size)
             if self.data:
-                self.loaded.prepared.asked[place] = question
+                self.loaded.prepared.questions[place] = question
         if self.calibration_pictures & set(question.pictures):
             raise CellError(
-                f"{task} {doc_id}: its picture is also in the calibration data; a model must not be"
+                f"{task} {number}: its picture is also in the calibration data; a model must not be"
                 " calibrated on what it is asked about. Choose other calibration data with"
                 " calibration.image_text="
             )
-        self.questions[(task, doc_id)] = question.key
+        self.questions[task, number] = question.key
         return question
 
     def _answer(
@@ -221,24 +210,20 @@ class LuqModel(lmms):
     ) -> dict[str, str]:
         """Answers by key.
 
-        A batch that does not fit into memory is halved, and so are those after it. Where it raises
-        anything else, its questions are asked one by one and those that still raise become errors.
+        A batch that does not fit into memory is halved, and so are those after it. Of a batch that
+        raises anything else the questions are asked one by one; those that still raise become
+        errors.
         """
-        if self.smallest_batch is not None and len(batch) > self.smallest_batch:
-            parts = [
-                batch[i : i + self.smallest_batch]
-                for i in range(0, len(batch), self.smallest_batch)
-            ]
-            return {key: text for part in parts for key, text in self._answer(part).items()}
+        size = self.smallest_batch
+        if size is not None and len(batch) > size:
+            return self._answer_parts([batch[i : i + size] for i in range(0, len(batch), size)])
         try:
             return dict(zip([q.key for q in batch], self._generate(batch, ahead), strict=True))
         except StoreError:
-            raise  # of the disk, where vision features rest: no error of a question
+            raise  # of the disk that holds vision features: no error of a question
         except NonFiniteLogits as error:
-            raise CellError(
-                f"{self._locate_non_finite(batch)}; asked were {batch[0].label} to"
-                f" {batch[-1].label}"
-            ) from error
+            place = locate_non_finite(self.loaded, self._inputs(batch))
+            raise CellError(f"{place}; asked were {batch[0].label} to {batch[-1].label}") from error
         except (RuntimeError, ValueError, TypeError, OSError, IndexError, KeyError) as error:
             if _out_of_memory(error) and len(batch) > 1:
                 self.smallest_batch = len(batch) // 2
@@ -252,9 +237,29 @@ class LuqModel(lmms):
                 logger.error(f"{batch[0].label}: {type(error).__name__}: {error}")
                 self.errors[batch[0].key] = f"{type(error).__name__}: {error}"
                 return {}
-            return {
-                key: text for question in batch for key, text in self._answer([question]).items()
-            }
+            return self._answer_parts([[question] for question in batch])
+
+    def _answer_parts(self, parts: Sequence[Sequence[Question]]) -> dict[str, str]:
+        return {key: text for part in parts for key, text in self._answer(part).items()}
+
+    @torch.inference_mode()
+    def _generate(self, batch: Sequence[Question], ahead: Future[Ahead] | None = None) -> list[str]:
+        inputs = self._inputs(batch, ahead.result() if ahead is not None else None)
+        tokenizer = self.loaded.processor.tokenizer
+        self.generated += len(batch)
+        output = self.loaded.model.generate(
+            **inputs,
+            max_new_tokens=batch[0].max_new_tokens,
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            pad_token_id=tokenizer.pad_token_id,
+            logits_processor=LogitsProcessorList([RequireFinite()]),
+        )
+        texts = tokenizer.batch_decode(
+            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
+        )
+        return [_cut(text, q.until).strip() for text, q in zip(texts, batch, strict=True)]
 
     def _inputs(self, batch: Sequence[Question], ahead: Ahead | None = None) -> dict[str, Any]:
         inputs, features = batch_inputs(self.loaded, batch, ahead)
@@ -263,56 +268,10 @@ class LuqModel(lmms):
         encoded: Any = BaseModelOutputWithPooling(pooler_output=features)  # type: ignore[arg-type]  # a list, one tensor a picture
         return {**inputs, "mm_encoder_outputs": {"image": encoded}}
 
-    @torch.inference_mode()
-    def _generate(self, batch: Sequence[Question], ahead: Future[Ahead] | None = None) -> list[str]:
-        inputs = self._inputs(batch, ahead.result() if ahead is not None else None)
-        tokenizer = self.loaded.processor.tokenizer
-        self.asked += len(batch)
-        output = self.loaded.model.generate(
-            **inputs,
-            max_new_tokens=batch[0].max_new_tokens,
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            pad_token_id=tokenizer.pad_token_id,
-            logits_processor=LogitsProcessorList([_RequireFinite()]),
-        )
-        texts = tokenizer.batch_decode(
-            output[:, inputs["input_ids"].shape[1] :], skip_special_tokens=True
-        )
-        return [_cut(text, q.until).strip() for text, q in zip(texts, batch, strict=True)]
-
-    @torch.inference_mode()
-    def _locate_non_finite(self, batch: Sequence[Question]) -> str:
-        """The first decoder block whose output is not finite on this batch, in words."""
-        found: list[int] = []
-
-        def watch(index: int) -> Callable[..., None]:
-            def hook(_module: Any, _args: Any, output: Any) -> None:
-                state = output[0] if isinstance(output, tuple) else output
-                if not bool(torch.isfinite(state).all()):
-                    found.append(index)
-
-            return hook
-
-        handles = [
-            block.register_forward_hook(watch(i)) for i, block in enumerate(self.loaded.blocks)
-        ]
-        try:
-            self.loaded.model(**self._inputs(batch), use_cache=False)
-        finally:
-            for handle in handles:
-                handle.remove()
-        return (
-            f"block {found[0]} gives NaN or infinite activations"
-            if found
-            else "NaN or infinite logits behind the last block"
-        )
-
 
 def _batches(questions: Sequence[Question], size: int) -> Iterator[Sequence[Question]]:
-    """Batches of like generation arguments, sorted by length with pictures, so that little is
-    padded and the largest come first.
+    """Batches with the same generation settings, sorted by length with pictures: little is padded,
+    and the largest come first.
     """
     groups: dict[tuple[int, tuple[str, ...]], list[Question]] = {}
     for question in questions:
@@ -325,7 +284,7 @@ def _batches(questions: Sequence[Question], size: int) -> Iterator[Sequence[Ques
 
 @contextlib.contextmanager
 def _whole_pictures() -> Iterator[None]:
-    """lmms-eval tells Pillow to take half a picture for a whole one; here it must not."""
+    """Let Pillow refuse files that end early, which lmms-eval tells it to accept."""
     usual, ImageFile.LOAD_TRUNCATED_IMAGES = ImageFile.LOAD_TRUNCATED_IMAGES, False
     try:
         yield

@@ -1,6 +1,4 @@
-"""lmms-eval's and lm-eval's task files as data: the functions that they name stay names, nothing is
-imported.
-"""
+"""Task files of lmms-eval and lm-eval, read as data."""
 
 from __future__ import annotations
 
@@ -10,17 +8,18 @@ from typing import Any
 import yaml
 
 
-class _Plain(yaml.SafeLoader):
-    """`!function NAME` is read as its name."""
+class _FunctionNames(yaml.SafeLoader):
+    """Reads `!function NAME` as the text NAME: nothing is imported."""
 
 
 def _name(loader: Any, node: Any) -> Any:
     return loader.construct_scalar(node)
 
 
-_Plain.add_constructor("!function", _name)
+_FunctionNames.add_constructor("!function", _name)
 
 
 def read_task_file(path: Path) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(path.read_text(), _Plain)
-    return found
+    """The content of a task file; functions that it names stay names."""
+    content: dict[str, Any] = yaml.load(path.read_text(encoding="utf-8"), _FunctionNames)
+    return content

@@ -1,39 +1,39 @@
-"""Small copies of the pictures that were asked about, for the report: it runs on the store alone,
-wherever that was copied to.
-"""
+"""Small copies of the pictures of questions, for the report: it is made from the store alone."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 import json
-from typing import TYPE_CHECKING
 
 from PIL import Image
 
+from harness.evaluation.picture_task import PictureTask
 from harness.store import digest
 from harness.store.store import Store
-from reports.report.samples import INDEX, PICTURES
-
-if TYPE_CHECKING:
-    from harness.evaluation.picture_suite import Suite
+from reports.records.entries import PICTURES_FILE
 
 QUESTIONS, SIDE = 500, 320  # of a suite, from its beginning; pixels of the longer side
-BROKEN = (
-    OSError,
-    SyntaxError,
-    ValueError,
-    Image.DecompressionBombError,
-)  # what Pillow raises for files that are no pictures
+# What Pillow raises for files that are no pictures.
+PICTURE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
-def keep_pictures(store: Store, suite: Suite, count: int) -> str:
-    """Key of the entry with the pictures of the first `count` questions, at most QUESTIONS; the
-    same picture is kept once.
+def store_thumbnails(store: Store, suite: PictureTask, count: int) -> str:
+    """Store small copies of the pictures of a suite, each picture once.
+
+    Pictures that cannot be read are left out: they are reported where the question is asked.
+
+    Args:
+        store: Where to.
+        suite: The questions.
+        count: How many of the questions; at most QUESTIONS of them.
+
+    Returns:
+        Key of the entry.
     """
     count = min(count, QUESTIONS)
     key = digest.of_value([suite.name, suite.data, count, SIDE])
-    if store.has(PICTURES, key):
+    if store.has("pictures", key):
         return key
     files: dict[str, bytes] = {}
     index: dict[str, list[str]] = {}
@@ -41,15 +41,15 @@ def keep_pictures(store: Store, suite: Suite, count: int) -> str:
     for number in range(count):
         try:
             copies = [_small(image) for image in suite.task.doc_to_visual(docs[number])]
-        except BROKEN:  # counted and told where the question is asked
+        except PICTURE_ERRORS:
             continue
         named = {f"{hashlib.sha256(copy).hexdigest()[:32]}.webp": copy for copy in copies}
         index[str(number)] = list(named)
         files |= named
-    with store.creating(PICTURES, key) as folder:
+    with store.create("pictures", key) as folder:
         for name, content in files.items():
             (folder / name).write_bytes(content)
-        (folder / INDEX).write_text(json.dumps(index))
+        (folder / PICTURES_FILE).write_text(json.dumps(index))
     return key
 
 

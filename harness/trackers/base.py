@@ -8,11 +8,12 @@ import importlib
 import pkgutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Protocol
 
 import harness.trackers
+from harness.entry_points import entry_point_names, find_entry_point
 from harness.errors import ConfigError
 
 GROUP = "harness.trackers"  # of the entry points, and the package whose files are trackers
@@ -75,15 +76,22 @@ class OpenTracker(Protocol):
 class Untracked:
     """The tracker `none`, which records nothing."""
 
-    def scalars(self, values: Mapping[str, float]) -> None: ...
-    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None: ...
-    def figure(self, name: str, svg: str) -> None: ...
-    def finish(self) -> None: ...
+    def scalars(self, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def table(self, name: str, head: Sequence[str], rows: Sequence[Sequence[Value]]) -> None:
+        """Nothing."""
+
+    def figure(self, name: str, svg: str) -> None:
+        """Nothing."""
+
+    def finish(self) -> None:
+        """Nothing."""
 
 
 def known_trackers() -> list[str]:
     """Names of all trackers, without importing them."""
-    return sorted({NONE, *_files(), *(point.name for point in entry_points(group=GROUP))})
+    return sorted({NONE, *_files(), *entry_point_names(GROUP)})
 
 
 def find_tracker(name: str) -> OpenTracker:
@@ -98,18 +106,13 @@ def find_tracker(name: str) -> OpenTracker:
         return lambda run, folder, project: Untracked()
     if name in _files():
         return _of_module(f"{GROUP}.{name}")
-    points = list({point.value: point for point in entry_points(group=GROUP, name=name)}.values())
-    if len(points) > 1:
-        raise ConfigError(
-            f"tracker is {name!r}, which {' and '.join(point.value for point in points)} are"
-            " called; uninstall one of the packages"
-        )
-    if not points:
+    point = find_entry_point(GROUP, name)
+    if point is None:
         raise ConfigError(
             f"tracker is {name!r}; choose one of {', '.join(known_trackers())}, or install the"
             " package that has it"
         )
-    return _of_entry_point(points[0])
+    return _of_entry_point(point)
 
 
 def _files() -> set[str]:

@@ -14,18 +14,9 @@ from harness import distributed
 from harness.config.schema import Config
 from harness.store import digest
 from harness.trackers.base import NONE, Run, Tracker, Untracked, Value, find_tracker
-from harness.trackers.values import add_study, cell_scalars, layer_table, measurement_table
-from reports.report.studies import Study
+from harness.trackers.values import add_study
+from reports.report.studies.study import Study
 
-__all__ = [
-    "Guarded",
-    "cell_scalars",
-    "flat",
-    "layer_table",
-    "measurement_table",
-    "track_report",
-    "tracked",
-]
 SETTINGS = ("model", "method", "calibration", "entropy", "suite")  # what identifies a run
 
 

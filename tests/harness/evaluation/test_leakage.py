@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 
 from harness.config.schema import CalibrationConfig
+from harness.data.image_text_sources import image_text_source
 from harness.data.sequences import collect
-from harness.data.sources import image_text_source
 from tasks.paper import replicas
 
 SMALL = [

@@ -9,7 +9,7 @@ from PIL import Image
 
 from harness.errors import CellError, StoreError
 from harness.evaluation.lmms_model import LuqModel
-from harness.store.store import AnswerLog
+from harness.store.answers import AnswerLog
 from luq.types import QuantizationError
 from tasks.mini import suites
 
@@ -18,10 +18,10 @@ from tasks.mini import suites
 def docs():
     """Questions of two suites with prompts of very different lengths."""
     rows = [
-        *suites.mmbench_rows(suites.Drawer("mmbench", 1), 8),
-        *suites.pope_rows(suites.Drawer("pope", 1), 12),
+        *suites.suite_rows("mmbench", 8, seed=1),
+        *suites.suite_rows("pope", 12, seed=1),
     ]
-    rows += list(suites.docvqa_rows(suites.Drawer("docvqa", 1), 8))
+    rows += suites.suite_rows("docvqa", 8, seed=1)
     return rows
 
 
@@ -80,10 +80,10 @@ def test_r3_known_answers_are_not_asked_again_and_empty_ones_are_known(embedded,
     log = AnswerLog(store, "key")
     first = model_for(embedded, docs, log=log)
     answers = first.generate_until(requests_for(docs))
-    assert first.asked == len(docs)
+    assert first.generated == len(docs)
     again = model_for(embedded, docs, log=log)
     assert again.generate_until(requests_for(docs)) == answers
-    assert again.asked == 0
+    assert again.generated == 0
     silent = model_for(embedded, docs, log=AnswerLog(store, "silent"))
     silent._generate = lambda batch, _ahead=None: [""] * len(batch)
     assert set(silent.generate_until(requests_for(docs))) == {""}
@@ -108,7 +108,7 @@ def test_r1_after_an_interruption_at_most_one_batch_is_asked_again(embedded, doc
         interrupted.generate_until(requests_for(docs))
     resumed = model_for(embedded, docs, batch_size=4, log=AnswerLog(store, "key"))
     answers = resumed.generate_until(requests_for(docs))
-    assert resumed.asked == len(docs) - sum(calls)
+    assert resumed.generated == len(docs) - sum(calls)
     assert answers == model_for(embedded, docs, batch_size=4).generate_until(requests_for(docs))
 
 
@@ -202,9 +202,9 @@ def test_prepared_features_give_the_answers_of_pixels(embedded, docs, monkeypatc
 def test_pictures_are_decoded_and_looked_at_once_for_all_variants_of_a_model(
     embedded, docs, monkeypatch
 ):
-    from harness.evaluation.inputs import Prepared
+    from harness.models.prepared import PreparedInputs
 
-    fresh = dataclasses.replace(embedded, prepared=Prepared())
+    fresh = dataclasses.replace(embedded, prepared=PreparedInputs())
     looked, decoded = [], []
     real = embedded.model.get_image_features
     monkeypatch.setattr(
@@ -235,16 +235,17 @@ def test_pictures_are_decoded_and_looked_at_once_for_all_variants_of_a_model(
 
 
 def test_a_full_memory_of_features_costs_time_and_no_answer(embedded, docs, monkeypatch):
-    from harness.evaluation import inputs as prepared
+    from harness.models.prepared import PreparedInputs
+    from harness.models.vision_cache import VisionCache
 
-    monkeypatch.setattr(prepared, "FEATURE_BYTES", 100_000)
-    small = dataclasses.replace(embedded, prepared=prepared.Prepared())
+    prepared = PreparedInputs(features=VisionCache(memory_limit=100_000))
+    small = dataclasses.replace(embedded, prepared=prepared)
     lm = model_for(small, docs)
     answers = [
         model_for(small, docs).generate_until(requests_for(docs)),
         lm.generate_until(requests_for(docs)),
     ]
-    assert 0 < small.prepared.features.size <= 100_000
+    assert 0 < small.prepared.features.memory_bytes <= 100_000
     assert answers == [model_for(embedded, docs).generate_until(requests_for(docs))] * 2
 
 
@@ -284,10 +285,11 @@ def test_a_question_that_does_not_fit_alone_is_an_error(embedded, docs):
 def test_features_beyond_memory_come_from_the_disk_and_are_looked_at_once(
     embedded, docs, store, monkeypatch
 ):
-    from harness.evaluation import inputs as prepared
+    from harness.models.prepared import PreparedInputs
+    from harness.models.vision_cache import VisionCache
 
-    monkeypatch.setattr(prepared, "FEATURE_BYTES", 100_000)
-    small = dataclasses.replace(embedded, prepared=prepared.Prepared())
+    prepared = PreparedInputs(features=VisionCache(memory_limit=100_000))
+    small = dataclasses.replace(embedded, prepared=prepared)
     small.prepared.features.attach(store, embedded.digest, 2**30)
     looked = []
     real = embedded.model.get_image_features
@@ -298,6 +300,6 @@ def test_features_beyond_memory_come_from_the_disk_and_are_looked_at_once(
     )
     answers = [model_for(small, docs).generate_until(requests_for(docs)) for _ in range(2)]
     assert sum(looked) == len({row["image"].tobytes() for row in docs})
-    assert small.prepared.features.disk_size > 0
+    assert small.prepared.features.disk_bytes > 0
     monkeypatch.undo()
     assert answers == [model_for(embedded, docs).generate_until(requests_for(docs))] * 2

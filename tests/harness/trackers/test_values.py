@@ -5,7 +5,7 @@ import pytest
 from harness.trackers.values import add_study, cell_scalars, layer_table, measurement_table
 from reports.records.measurements import Search
 from reports.records.results import Block, Cell, MetricScore, SuiteResult
-from reports.report.studies import Study
+from reports.report.studies.study import Study
 
 CELL = {
     "model": "m",

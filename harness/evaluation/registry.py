@@ -1,0 +1,77 @@
+"""Which kinds of suites there are: by the folder of `suite.folder`.
+
+A folder below `tasks/` holds tasks of lmms-eval about pictures, unless the table below names
+another kind for it. Another package brings a kind with an entry point in the group
+`harness.suites`, whose name is the folder and whose object is a function as `OpenSuites` describes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+from harness.config.schema import Config
+from harness.entry_points import entry_point_names, find_entry_point
+from harness.errors import ConfigError
+from harness.evaluation import mini_suite, picture_suite, text_suite
+from harness.evaluation.suite import OpenSuites, Suite
+from harness.models.load import LoadedModel
+from harness.paths import TASKS
+from harness.store.store import Store
+
+GROUP = "harness.suites"
+KINDS: Mapping[str, OpenSuites] = {
+    mini_suite.FOLDER: mini_suite.open_suites,
+    text_suite.FOLDER: text_suite.open_suites,
+}
+
+
+def open_suites(
+    config: Config, loaded: LoadedModel, store: Store, seed: int = 0
+) -> Mapping[str, Suite]:
+    """The suites of a configuration, by name.
+
+    Args:
+        config: Names them under `suite`.
+        loaded: The model; it may be without weights.
+        store: Where data that is drawn is stored.
+        seed: 0 for the questions that are reported; suites that are drawn draw others for another.
+
+    Raises:
+        ConfigError: A suite is unknown, its data cannot be read, or the model cannot answer it.
+    """
+    batch_size = config.suite.batch_size or config.batch_size
+    settings = replace(config.suite, batch_size=batch_size)
+    return find_kind(settings.folder)(settings, loaded, store, seed)
+
+
+def find_kind(folder: str) -> OpenSuites:
+    """What opens the suites of a folder.
+
+    Raises:
+        ConfigError: There is no such folder, or the package that has it cannot be imported.
+    """
+    if folder in KINDS:
+        return KINDS[folder]
+    if folder in _task_folders():  # only task files of installed packages: they name functions
+        return picture_suite.open_suites
+    point = find_entry_point(GROUP, folder)
+    if point is None:
+        raise ConfigError(f"suite.folder is {folder!r}; choose one of {', '.join(known_folders())}")
+    try:
+        opener: OpenSuites = point.load()
+    except (ImportError, AttributeError) as error:
+        raise ConfigError(
+            f"suite.folder={folder}: its entry point {point.value} cannot be imported: {error}."
+            " Repair or uninstall the package"
+        ) from error
+    return opener
+
+
+def known_folders() -> list[str]:
+    """All values of `suite.folder`; no package is imported."""
+    return sorted({*KINDS, *_task_folders(), *entry_point_names(GROUP)})
+
+
+def _task_folders() -> set[str]:
+    return {path.name for path in TASKS.iterdir() if any(path.glob("*.yaml"))}
