@@ -25,10 +25,10 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from harness.paths import ROOT
 from harness.store.bank import from_tensors, to_tensors
+from luq import RTN
 from luq.decoder.blocks import BlockWeights
 from luq.decoder.families import FAMILIES
 from luq.decoder.packed_linear import pack_model
-from luq.quantizers.registry import RTN
 from luq.types import QuantizedWeight, stored_bytes
 
 WIDTH, INNER, BLOCKS, VOCABULARY, TOKENS = 2048, 2048 * 11 // 4, 12, 1000, 32

@@ -10,8 +10,8 @@ from torch import Tensor
 
 from bench.plain import plain_billm, plain_gptq, plain_search
 from bench.ratios import paired_ratio
+from luq import GPTQ, BiLLM
 from luq.quantizers.billm_search import search_salient_columns, search_split
-from luq.quantizers.registry import GPTQ, BiLLM
 from luq.types import LayerStats, Quantizer
 
 Plain = Callable[[Tensor, Tensor], Tensor]

@@ -1,78 +1,77 @@
-"""The nouns that everyone shares."""
+"""Types and errors that all of luq shares."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
 
 class QuantizationError(RuntimeError):
-    """A layer cannot be quantized, captured or rebuilt.
+    """A layer cannot be quantized, calibrated or rebuilt.
 
     The message names the layer, the cause and what to do.
     """
 
 
 class OptionError(QuantizationError, ValueError):
-    """A quantizer cannot have this option."""
+    """A quantizer or a plan does not accept this option."""
+
+
+class UnknownFormat(QuantizationError):
+    """A packed weight has a format that no installed package defines.
+
+    The weight is not damaged: the package that made it is missing.
+    """
+
+
+class RegistrationError(ValueError):
+    """A class cannot be registered as a quantizer."""
 
 
 @dataclass(frozen=True)
 class Factor:
-    """upper:
+    """A factor of an inverse Hessian.
 
-    (in, in) float32 triangular U with (H + λI)⁻¹ = UᵀU. damping: λ as a share of the mean diagonal,
-    as it was really needed.
+    Attributes:
+        upper: (in, in) float32, upper triangular U with (H + λI)⁻¹ = UᵀU.
+        damping: λ as a share of the mean diagonal of H, after any increase.
     """
 
     upper: Tensor
     damping: float
 
 
-class FactorStorage(Protocol):
-    """Where the factors of one Hessian are kept. load returns None for one that is absent."""
-
-    def load(self, name: str) -> Factor | None: ...
-    def save(self, name: str, factor: Factor) -> None: ...
-
-
-class FactorMemory:
-    """Factors of one Hessian in memory."""
-
-    def __init__(self) -> None:
-        self.factors: dict[str, Factor] = {}
-
-    def load(self, name: str) -> Factor | None:
-        return self.factors.get(name)
-
-    def save(self, name: str, factor: Factor) -> None:
-        self.factors[name] = factor
-
-
 @dataclass(frozen=True)
 class LayerStats:
-    """What calibration knows about one linear layer.
+    """Calibration statistics of one linear layer.
 
-    hessian: (in, in) float32, the mean over tokens of x xᵀ. tokens: how many are behind it. inputs:
-    "fp" when every earlier layer ran in full precision; only such statistics do not depend on the
-    plan. factors: of the Hessian, computed once: linears with a common input share one object, and
-    so do all methods that work on it.
+    Attributes:
+        hessian: (in, in) float32, the mean over tokens of x xᵀ for inputs x of the layer.
+        tokens: number of tokens in the mean.
+        inputs: "fp" if all earlier blocks ran in full precision; only such statistics do not
+            depend on the plan.
+        factors: factors of the Hessian by name, each added by the first method that needs it.
+            Linears with a common input share one object, so that each factor is computed once for
+            all of them and for all methods.
     """
 
     hessian: Tensor
     tokens: int
     inputs: str = "fp"
-    factors: FactorStorage = field(default_factory=FactorMemory, compare=False, repr=False)
+    factors: dict[str, Factor] = field(default_factory=dict, compare=False, repr=False)
 
 
 @dataclass(frozen=True)
 class Event:
-    """Something a quantizer had to do and the user must hear of, such as a raised damping. kind: a
-    short fixed word.
+    """Something a quantizer had to do that the user should know, such as an increased damping.
+
+    Attributes:
+        kind: a short fixed word.
+        detail: the numbers, for a reader.
     """
 
     kind: str
@@ -81,51 +80,90 @@ class Event:
 
 @runtime_checkable
 class QuantizedWeight(Protocol):
-    """A packed weight: every tensor needed to rebuild it, and nothing else.
+    """A packed weight: the tensors needed to rebuild it, and nothing else.
 
-    format: name in `packing.FORMATS`. tensors: what is stored, bit-packed. shape: (out, in) of the
-    weight. paper_bits: bits per weight as the method's paper counts them. events: see `Event`; they
-    are told, not stored with the weight.
+    Attributes:
+        format: name of the format, unique among all registered quantizers.
     """
 
     format: ClassVar[str]
 
     @property
-    def shape(self) -> tuple[int, int]: ...
+    def shape(self) -> tuple[int, int]:
+        """(out, in) of the weight."""
+        ...
+
     @property
-    def paper_bits(self) -> float: ...
+    def paper_bits(self) -> float:
+        """Bits per weight as the method's paper counts them."""
+        ...
+
     @property
-    def events(self) -> tuple[Event, ...]: ...
-    def tensors(self) -> dict[str, Tensor]: ...
-    def header(self) -> dict[str, Any]: ...
-    def dequantize(self) -> Tensor: ...
+    def events(self) -> tuple[Event, ...]:
+        """What the user should know about this weight; not part of the stored tensors."""
+        ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the stored tensors, bit-packed, by field name."""
+        ...
+
+    def header(self) -> Mapping[str, object]:
+        """Return the other stored fields: JSON values such as sizes and bits."""
+        ...
+
+    def dequantize(self) -> Tensor:
+        """Return the rebuilt weight, (out, in) float32."""
+        ...
 
 
 class Quantizer(Protocol):
-    """A frozen dataclass: its fields are its YAML keys and its digest.
+    """A quantization method with its options, as a frozen dataclass.
 
-    Pure: equal arguments give equal bits.
+    The fields are the method's options: its keys in a configuration and its part of every digest.
+    A class may also have these attributes:
 
-    weight: (out, in) floating point. stats: what calibration knows, None where the method needs
-    nothing. Raises QuantizationError; never falls back in silence.
+    - `paper`: where the method was published, for tables.
+    - `contract_options`: sets of options on which the contract is tested; the defaults if absent.
+    - `needs_inputs` and `quantize_block`, see `luq.decoder.blocks.BlockQuantizer`.
+
+    Attributes:
+        method: name of the method, unique among all registered quantizers.
+        formats: classes of the packed weights that the method returns.
     """
 
     method: ClassVar[str]
-    needs_stats: ClassVar[bool]
+    formats: ClassVar[tuple[type[QuantizedWeight], ...]]
 
-    def __call__(self, weight: Tensor, stats: LayerStats | None) -> QuantizedWeight: ...
+    @property
+    def needs_stats(self) -> bool:
+        """Whether the method uses calibration statistics."""
+        ...
+
+    def __call__(self, weight: Tensor, stats: LayerStats | None) -> QuantizedWeight:
+        """Quantize one weight. Equal arguments give equal bits; no argument is written to.
+
+        Args:
+            weight: (out, in), any floating-point type.
+            stats: statistics of the layer; None where the method does not need them.
+
+        Raises:
+            QuantizationError: The weight cannot be quantized. There is no silent fallback.
+        """
+        ...
+
     def __hash__(self) -> int: ...
 
 
 def on_device(weight: QuantizedWeight, device: torch.device) -> QuantizedWeight:
-    """The same packed weight with its tensors on `device`."""
+    """Return the packed weight with its tensors on `device`."""
     moved = {name: tensor.to(device) for name, tensor in weight.tensors().items()}
     return replace(weight, **moved)  # type: ignore[type-var]
 
 
 def stored_bytes(weight: QuantizedWeight) -> int:
-    """Bytes of every tensor that is kept; for a weight that another library packed, what that
-    library needs.
+    """Return the bytes of all stored tensors.
+
+    A weight packed by another library declares what that library stores in `declared_bytes`.
     """
     declared = getattr(weight, "declared_bytes", None)
     if declared is not None:
@@ -134,32 +172,13 @@ def stored_bytes(weight: QuantizedWeight) -> int:
 
 
 def stored_bits(weight: QuantizedWeight) -> float:
-    """Bits that are really kept per weight."""
+    """Return the stored bits per weight: 8 * bytes / weights."""
     out, inner = weight.shape
     return 8 * stored_bytes(weight) / (out * inner)
 
 
-@dataclass(frozen=True)
-class Plan:
-    """Which quantizer each decoder block gets:
-
-    `methods[name]` for the name in `blocks[i]`; the name "none" keeps a block as it is.
-    """
-
-    blocks: tuple[str, ...]
-    methods: Mapping[str, Quantizer] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        missing = {name for name in self.blocks if name != "none"} - set(self.methods)
-        if missing:
-            raise ValueError(
-                f"the plan names {sorted(missing)}, which it does not define; it defines"
-                f" {sorted(self.methods)}"
-            )
-
-
 def require_finite(tensor: Tensor, what: str) -> None:
-    """Raise QuantizationError, naming `what`, unless every element is finite."""
+    """Raise QuantizationError that names `what` unless every element is finite."""
     if not bool(torch.isfinite(tensor).all()):
         bad = int((~torch.isfinite(tensor)).sum())
         raise QuantizationError(

@@ -12,7 +12,7 @@ import torch
 
 from harness.paths import ROOT
 from luq.decoder.blocks import needs_calibration, needs_inputs
-from luq.quantizers.registry import QUANTIZERS, build_quantizer
+from luq.quantizers.registry import build_quantizer, quantizer_classes
 from luq.types import LayerStats, QuantizedWeight, Quantizer, stored_bits
 
 README = ROOT / "README.md"
@@ -40,7 +40,7 @@ def table() -> str:
         "| method | paper | options and defaults | calibration | paper bits | stored bits |",
         "|---|---|---|---|---|---|",
     ]
-    for name, cls in QUANTIZERS.items():
+    for name, cls in quantizer_classes().items():
         options = (
             ", ".join(f"`{field.name}={field.default}`" for field in dataclasses.fields(cls))
             or "none"

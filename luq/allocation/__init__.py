@@ -1,0 +1,1 @@
+"""Plans for the decoder blocks: scores, orders, budgets and searches."""

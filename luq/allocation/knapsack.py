@@ -1,5 +1,6 @@
-"""Which quantizer each part of a model gets when bytes are limited: the least summed score, or a
-random plan to compare with.
+"""Quantizers for the parts of a model within a budget of bytes.
+
+Either with the least summed score, or a random plan for comparison.
 """
 
 from __future__ import annotations
@@ -11,39 +12,50 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.optimize import Bounds, LinearConstraint, milp
 
+from luq.types import OptionError
+
 
 def least_score(
     scores: Sequence[Sequence[float]], sizes: Sequence[Sequence[int]], budget: int
 ) -> list[int]:
-    """For each part the candidate such that the summed score is least and the sizes add up to the
-    budget at most (a multiple-choice knapsack, solved exactly as an integer program; it takes for
-    granted that the scores of parts add up).
+    """Choose a candidate for each part with the least summed score within the budget.
 
-    scores, sizes: [part][candidate]; sizes and budget in bytes. Raises ValueError for a budget
-    below the smallest plan.
+    A multiple-choice knapsack, solved exactly as an integer program. It assumes that the scores of
+    parts add up.
+
+    Args:
+        scores: [part][candidate].
+        sizes: [part][candidate], in bytes.
+        budget: in bytes.
+
+    Returns:
+        The number of the candidate for each part.
+
+    Raises:
+        OptionError: The budget is below the smallest plan.
+        ValueError: The solver finds no plan.
     """
     _require_feasible(sizes, budget)
     shape = (len(scores), len(scores[0]))
     each_once = np.kron(np.eye(shape[0]), np.ones(shape[1]))
-    unit = math.gcd(
-        *np.ravel(sizes).tolist()
-    )  # small whole numbers: the solver's tolerance is then below any real difference
+    # In small integers the solver's tolerance is below any real difference.
+    unit = math.gcd(*np.ravel(sizes).tolist())
     limits = [
         LinearConstraint(each_once, 1, 1),
         LinearConstraint(np.ravel(sizes)[None] / unit, -np.inf, budget // unit),
     ]
     cost = np.ravel(scores).astype(float)
     cost /= np.abs(cost).max() or 1
-    found = milp(
+    solution = milp(
         cost,
         constraints=limits,
         integrality=np.ones(cost.size),
         bounds=Bounds(0, 1),
         options={"mip_rel_gap": 0},
     )
-    if found.x is None:
-        raise ValueError(f"the solver found no plan within {budget} bytes: {found.message}")
-    chosen = [int(row.argmax()) for row in found.x.reshape(shape)]
+    if solution.x is None:
+        raise ValueError(f"the solver found no plan within {budget} bytes: {solution.message}")
+    chosen = [int(row.argmax()) for row in solution.x.reshape(shape)]
     assert sum(sizes[i][c] for i, c in enumerate(chosen)) <= budget, (
         "the solver's tolerance let a plan through that is too large"
     )
@@ -51,11 +63,21 @@ def least_score(
 
 
 def random_plan(sizes: Sequence[Sequence[int]], budget: int, seed: int) -> list[int]:
-    """A random candidate for each part within the budget, such that no part alone could still be
-    larger.
+    """Choose a random candidate for each part within the budget.
 
     Parts start with their smallest candidate; all (part, candidate) pairs are then tried in random
-    order. Raises ValueError for a budget below the smallest plan.
+    order. In the result no part alone could be larger.
+
+    Args:
+        sizes: [part][candidate], in bytes.
+        budget: in bytes.
+        seed: of the order.
+
+    Returns:
+        The number of the candidate for each part.
+
+    Raises:
+        OptionError: The budget is below the smallest plan.
     """
     _require_feasible(sizes, budget)
     chosen = [min(range(len(row)), key=row.__getitem__) for row in sizes]
@@ -72,6 +94,6 @@ def random_plan(sizes: Sequence[Sequence[int]], budget: int, seed: int) -> list[
 def _require_feasible(sizes: Sequence[Sequence[int]], budget: int) -> None:
     least = sum(map(min, sizes))
     if budget < least:
-        raise ValueError(
+        raise OptionError(
             f"a budget of {budget} bytes is below the smallest plan, which needs {least}"
         )

@@ -1,7 +1,7 @@
 """Scores and orders of the decoder blocks.
 
-A score says how much a block should keep its bits; an order begins with the lowest score, whose
-block is the first to be quantized low.
+The higher the score of a block, the more bits it should have. An order begins with the lowest
+score, whose block is the first to get the low-bit method.
 """
 
 from __future__ import annotations
@@ -24,14 +24,21 @@ ORDERS: dict[str, str] = {
     ),
 }
 MEASURED = ("entropy", "layer_error", "influence", "damage")
+# Functions that measure something of every block, by name.
 Measures = Mapping[str, Callable[[], Sequence[float]]]
 
 
 def block_score(name: str, blocks: int, measured: Measures, *, seed: int = 0) -> list[float]:
-    """One number for each of the blocks 0..blocks-1: the higher, the more bits it should keep.
+    """Return a score for each of the blocks 0..blocks-1.
 
-    measured: by name, what has to be measured first; asked only by the score that needs it. Raises
-    ValueError for an unknown name.
+    Args:
+        name: a name in ORDERS.
+        blocks: number of blocks.
+        measured: measurements by name; called only by the score that needs one.
+        seed: of the order "random".
+
+    Raises:
+        ValueError: The name is unknown, or a measurement has another number of blocks.
     """
     if name not in ORDERS:
         raise ValueError(f"unknown order {name!r}; choose one of {', '.join(ORDERS)}")
@@ -51,13 +58,17 @@ def block_score(name: str, blocks: int, measured: Measures, *, seed: int = 0) ->
 
 
 def block_order(name: str, blocks: int, measured: Measures, *, seed: int = 0) -> tuple[int, ...]:
-    """The blocks by ascending score; ties go to the smaller index."""
+    """Return the blocks by ascending score; ties go to the smaller index.
+
+    Arguments as in `block_score`.
+    """
     score = block_score(name, blocks, measured, seed=seed)
     return tuple(sorted(range(blocks), key=lambda i: (score[i], i)))
 
 
 def coinciding(first: Sequence[int], second: Sequence[int]) -> list[int]:
-    """Every k, but none and all, at which two orders choose the same set of blocks: there they make
-    the same model.
+    """Return every k, except 0 and all blocks, at which two orders choose the same set of blocks.
+
+    At these k they give the same model.
     """
     return [k for k in range(1, len(first)) if set(first[:k]) == set(second[:k])]

@@ -1,22 +1,55 @@
-"""From an order to a plan."""
+"""Plans: which quantizer each decoder block gets."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from luq.types import Plan, Quantizer
+from luq.types import OptionError, Quantizer
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Which quantizer each decoder block gets.
+
+    Attributes:
+        blocks: for each block a name in `methods`, or "none" for full precision.
+        methods: quantizers by name.
+
+    Raises:
+        OptionError: A block has a name that `methods` does not define.
+    """
+
+    blocks: tuple[str, ...]
+    methods: Mapping[str, Quantizer] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        missing = {name for name in self.blocks if name != "none"} - set(self.methods)
+        if missing:
+            raise OptionError(
+                f"the plan names {sorted(missing)}, which it does not define; it defines"
+                f" {sorted(self.methods)}"
+            )
 
 
 def ranked_prefix(
     order: Sequence[int], k: int, low: Quantizer | None, high: Quantizer | None
 ) -> Plan:
-    """The first k blocks of the order get `low`, all others `high` (LUQ, equation 7); None keeps a
-    block in full precision.
+    """Give the first k blocks of an order the low-bit method and all others the high-bit one.
 
-    Raises ValueError for k outside 0..len(order).
+    Source: LUQ (arXiv 2509.23729), equation 7.
+
+    Args:
+        order: every block once, the first one to be quantized low first.
+        k: number of blocks that get `low`.
+        low: None leaves these blocks in full precision.
+        high: None leaves these blocks in full precision.
+
+    Raises:
+        OptionError: k is outside 0..len(order).
     """
     if not 0 <= k <= len(order):
-        raise ValueError(
+        raise OptionError(
             f"k is {k}, the model has {len(order)} decoder blocks: choose 0 to {len(order)}"
         )
     chosen = set(order[:k])

@@ -1,43 +1,51 @@
-"""The largest k that still holds: by bisection, which trusts that scores fall with k, and by
-looking at every k, which does not.
+"""Search for k, the number of blocks that get the low-bit method.
+
+Bisection assumes that scores fall with k; a scan does not.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from luq.types import OptionError
 
-def bisect_k(blocks: int, holds: Callable[[int], bool]) -> int | None:
-    """The paper's binary search over 0..blocks; None where not even k=0 holds.
 
-    It is right only if no k holds behind one that does not.
+def bisect_k(blocks: int, acceptable: Callable[[int], bool]) -> int | None:
+    """Return the largest acceptable k in 0..blocks by bisection; None if 0 is not acceptable.
+
+    Source: the binary search of LUQ (arXiv 2509.23729). It is correct only if no k is acceptable
+    above one that is not.
     """
-    if not holds(0):
+    if not acceptable(0):
         return None
     low, high = 0, blocks
     while low < high:
         middle = (low + high + 1) // 2
-        if holds(middle):
+        if acceptable(middle):
             low = middle
         else:
             high = middle - 1
     return low
 
 
-def scan_k(blocks: int, holds: Callable[[int], bool]) -> int | None:
-    """The largest k of 0..blocks that holds, whatever lies before it; every k is asked."""
-    found = [k for k in range(blocks + 1) if holds(k)]
-    return max(found, default=None)
+def scan_k(blocks: int, acceptable: Callable[[int], bool]) -> int | None:
+    """Return the largest acceptable k in 0..blocks, or None; every k is evaluated."""
+    return max((k for k in range(blocks + 1) if acceptable(k)), default=None)
 
 
 def smallest_within(sizes: Sequence[int], budget: int) -> int:
-    """The smallest k whose size is within the budget; sizes[k] in bytes.
+    """Return the smallest k whose size is within the budget.
 
-    Raises ValueError for a budget that none is within.
+    Args:
+        sizes: sizes[k] in bytes.
+        budget: in bytes.
+
+    Raises:
+        OptionError: The budget is below every size.
     """
     fitting = [k for k, size in enumerate(sizes) if size <= budget]
     if not fitting:
-        raise ValueError(
+        raise OptionError(
             f"a budget of {budget} bytes is below the smallest model, which has {min(sizes)}"
         )
     return fitting[0]

@@ -1,0 +1,1 @@
+"""What calibration data says about a model: Hessians, activations and their entropy."""

@@ -1,11 +1,12 @@
-"""One pass over the decoder, block by block: the inputs of every linear as Hessians, the outputs of
-every block as they stream by.
+"""One calibration pass over the decoder, block by block.
+
+It gives the Hessian of every linear's inputs, and every block's inputs and outputs.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import torch
@@ -17,15 +18,19 @@ from luq.decoder.families import Family, block_linears, decoder_blocks
 from luq.types import LayerStats, QuantizationError
 
 
-class _Reached(Exception):
+class _FirstBlockReached(Exception):
     """Stops the forward pass at the first decoder block."""
 
 
 @dataclass(frozen=True)
 class BlockCapture:
-    """index: of the block. stats: by linear name, one entry a group of sequences. inputs: what each
-    sequence gives the block. outputs: residual stream after the block, one (tokens, hidden) tensor
-    a sequence.
+    """What one block does with the calibration data.
+
+    Attributes:
+        index: number of the block.
+        stats: for each group of sequences, the statistics of the block's linears by name.
+        inputs: input of the block for each sequence.
+        outputs: residual stream after the block for each sequence, (tokens, hidden).
     """
 
     index: int
@@ -35,16 +40,20 @@ class BlockCapture:
 
 
 class StateStorage(Protocol):
-    """Where the residual streams between blocks rest, so that a pass that was killed goes on where
-    it was.
+    """Storage of the residual streams between two blocks, to resume an interrupted pass."""
 
-    load(at_most) gives (index, a (1, tokens, hidden) tensor a sequence in front of block `index`),
-    the last one kept that is not behind block `at_most`, or None. save keeps those in front of one
-    block in the place of earlier ones.
-    """
+    def load(self, at_most: int) -> tuple[int, list[Tensor]] | None:
+        """Return the latest stored streams that are before block `at_most` or an earlier one.
 
-    def load(self, at_most: int) -> tuple[int, list[Tensor]] | None: ...
-    def save(self, index: int, states: Sequence[Tensor]) -> None: ...
+        Returns:
+            The index of the block they are before, and a (1, tokens, hidden) tensor for each
+            sequence; None if there are none.
+        """
+        ...
+
+    def save(self, index: int, states: Sequence[Tensor]) -> None:
+        """Store the streams before block `index` in place of earlier ones."""
+        ...
 
 
 @torch.inference_mode()
@@ -56,17 +65,33 @@ def capture_blocks(
     storage: StateStorage | None = None,
     first: int = 0,
     host: bool = False,
+    hessians: bool = True,
 ) -> Iterator[BlockCapture]:
-    """Yield what calibration learns about each block from `first` on, from full-precision inputs.
+    """Run the calibration data through the full-precision decoder, one block at a time.
 
-    groups: of sequences; each group gets statistics of its own. A sequence is the keyword arguments
-    of the model's forward, unpadded (batch of 1). Memory holds a block's residual streams before
-    and behind it and its Hessians; host: the streams in the CPU's memory, whatever the device.
-    storage: keeps the streams. Raises QuantizationError for no sequences, NaN activations (naming
-    block and sequence) and linears that were never reached.
+    In memory are the residual streams before and after one block, and its Hessians.
+
+    Args:
+        model: a transformers model.
+        family: its family.
+        groups: groups of sequences; each group gets statistics of its own. A sequence is the
+            keyword arguments of the model's forward pass, unpadded, batch of 1.
+        storage: where residual streams are stored between blocks, to resume the pass.
+        first: first block to capture; earlier blocks only run.
+        host: keep the streams in the CPU's memory, whatever the device.
+        hessians: whether to collect statistics; without them `BlockCapture.stats` is empty.
+
+    Yields:
+        What each block from `first` on does with the data.
+
+    Raises:
+        QuantizationError: There are no sequences, activations are NaN or infinite (names block and
+            sequence), or a linear was never reached.
     """
     inputs = [
-        _resting(first_block_input(model, family, sequence), host=host)
+        _on_host(first_block_input(model, family, sequence))
+        if host
+        else first_block_input(model, family, sequence)
         for group in groups
         for sequence in group
     ]
@@ -74,14 +99,10 @@ def capture_blocks(
         raise QuantizationError(
             "calibration got no sequences; check the calibration source and its number of tokens"
         )
-    begin, states = (storage.load(first) if storage is not None else None) or (
-        0,
-        [given.state for given in inputs],
-    )
-    inputs = [
-        BlockInput(state, given.context, given.device)
-        for state, given in zip(states, inputs, strict=True)
-    ]
+    begin = 0
+    if storage is not None and (resumed := storage.load(first)) is not None:
+        begin, states = resumed
+        inputs = _with_states(inputs, states)
     for index, block in enumerate(decoder_blocks(model, family)):
         if index < begin:
             continue
@@ -89,47 +110,56 @@ def capture_blocks(
         outputs: list[Tensor] = []
         for group in groups:
             start = len(outputs)
-            mine = inputs[start : start + len(group)]
-            found, states = (
-                block_stats(block, family, mine, f"block {index}", start)
-                if index >= first
-                else ({}, _through(block, mine))
+            group_inputs = inputs[start : start + len(group)]
+            group_stats, states = (
+                block_stats(block, family, group_inputs, f"block {index}", start)
+                if index >= first and hessians
+                else ({}, [run_block(block, one) for one in group_inputs])
             )
-            stats.append(found)
+            stats.append(group_stats)
             outputs += states
         if index >= first:
             yield BlockCapture(index, stats, inputs, [state[0] for state in outputs])
         del stats
         if storage is not None:
             storage.save(index + 1, outputs)
-        inputs = [
-            BlockInput(state, given.context, given.device)
-            for state, given in zip(outputs, inputs, strict=True)
-        ]
+        inputs = _with_states(inputs, outputs)
 
 
-def _resting(given: BlockInput, *, host: bool) -> BlockInput:
-    """A sequence whose residual stream waits in the CPU's memory and is worked on where it came
-    from.
-    """
-    return BlockInput(given.state.cpu(), given.context, given.state.device) if host else given
+def _on_host(block_input: BlockInput) -> BlockInput:
+    """Move the residual stream to the CPU's memory; the block computes where it came from."""
+    state = block_input.state
+    return replace(block_input, state=state.cpu(), device=state.device)
 
 
-def _through(block: nn.Module, inputs: Sequence[BlockInput]) -> list[Tensor]:
-    return [run_block(block, given) for given in inputs]
+def _with_states(inputs: Sequence[BlockInput], states: Sequence[Tensor]) -> list[BlockInput]:
+    return [replace(one, state=state) for one, state in zip(inputs, states, strict=True)]
 
 
 def block_stats(
     block: nn.Module, family: Family, inputs: Sequence[BlockInput], label: str, first: int = 0
 ) -> tuple[dict[str, LayerStats], list[Tensor]]:
-    """(statistics of every linear, output of every sequence) of one block. first: number of the
-    first sequence, for messages.
+    """Run one block on calibration data.
+
+    Args:
+        block: the decoder block.
+        family: the model's family.
+        inputs: of the block, one sequence each.
+        label: name of the block, for messages.
+        first: number of the first sequence, for messages.
+
+    Returns:
+        The statistics of every linear by name, and the output (1, tokens, hidden) of every
+        sequence.
+
+    Raises:
+        QuantizationError: Activations are NaN or infinite, or a linear was never reached.
     """
     outputs: list[Tensor] = []
     sums, handles = _watch(block, family, inputs[0].device or inputs[0].state.device)
     try:
-        for number, given in enumerate(inputs, first):
-            outputs.append(run_block(block, given))
+        for number, block_input in enumerate(inputs, first):
+            outputs.append(run_block(block, block_input))
             if not bool(torch.isfinite(outputs[-1]).all()):
                 raise QuantizationError(
                     f"{label} gives NaN or infinite activations on calibration sequence {number}"
@@ -144,18 +174,22 @@ def block_stats(
 def first_block_input(
     model: nn.Module, family: Family, sequence: Mapping[str, Tensor]
 ) -> BlockInput:
-    """What the first decoder block receives for one sequence."""
+    """Return the input of the first decoder block for one sequence.
+
+    Raises:
+        QuantizationError: The forward pass does not reach the block.
+    """
     seen: list[BlockInput] = []
 
     def stop(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         state = args[0] if args else kwargs.pop("hidden_states")
         seen.append(BlockInput(state, {**kwargs, "past_key_values": None, "use_cache": False}))
-        raise _Reached
+        raise _FirstBlockReached
 
     handle = decoder_blocks(model, family)[0].register_forward_pre_hook(stop, with_kwargs=True)
     try:
         model(**sequence, use_cache=False)
-    except _Reached:
+    except _FirstBlockReached:
         return seen[0]
     finally:
         handle.remove()
@@ -165,8 +199,9 @@ def first_block_input(
 def _watch(
     block: nn.Module, family: Family, device: torch.device
 ) -> tuple[list[tuple[tuple[str, ...], HessianSum]], list[Any]]:
-    """Sums, one for each group of linears with a common input, and the handles of the hooks that
-    feed them.
+    """Register hooks that feed a sum for each group of linears with a common input.
+
+    Returns the sums by group, and the handles of the hooks.
     """
     linears = block_linears(block, family)
     sums, handles = [], []

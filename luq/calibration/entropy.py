@@ -1,4 +1,4 @@
-"""Entropy of a block's activations under K-means (LUQ, equations 3 to 5)."""
+"""Entropy of a block's activations under K-means (LUQ, arXiv 2509.23729, equations 3 to 5)."""
 
 from __future__ import annotations
 
@@ -18,22 +18,33 @@ def cluster_entropy(
     starts: int = 1,
     init: str = "k-means++",
 ) -> list[float]:
-    """-Σ p_j log2 p_j over the shares p_j of the tokens in each of `clusters` K-means clusters, in
-    bits: 0 to log2(clusters), one a seed.
+    """Return -Σ p_j log2 p_j over the shares p_j of the tokens in each K-means cluster.
 
-    activations: (tokens, hidden) each, pooled over sequences. starts: K-means starts of a seed, of
-    which the one with the least inertia counts; init: how they draw their centres. Shares are taken
-    over all tokens (equation 4 divides by one sequence's length; the shares would then not sum to
-    one). Raises ValueError for fewer tokens than clusters.
+    Shares are taken over all tokens. Equation 4 of the paper divides by the length of one sequence;
+    the shares would then not sum to one.
+
+    Args:
+        activations: (tokens, hidden) each, pooled over sequences.
+        clusters: number of clusters K.
+        seeds: one clustering each.
+        starts: K-means starts for each seed, of which the one with the least inertia counts.
+        init: how a start draws its centres, a name in `luq.calibration.kmeans.INITS`.
+
+    Returns:
+        One entropy for each seed, in bits, 0 to log2(clusters).
+
+    Raises:
+        OptionError: There are fewer tokens than clusters.
     """
-    found = kmeans(
+    clustering = kmeans(
         activations,
         clusters,
         [seed * starts + start for seed in seeds for start in range(starts)],
         init=init,
     )
-    best = found.inertia.view(len(seeds), starts).argmin(dim=1) + starts * torch.arange(len(seeds))
-    shares = found.sizes[best].double() / found.sizes[0].sum()
+    best = clustering.inertia.view(len(seeds), starts).argmin(dim=1)
+    best = best + starts * torch.arange(len(seeds))
+    shares = clustering.sizes[best].double() / clustering.sizes[0].sum()
     return [
         float(h)
         for h in -torch.xlogy(shares, shares).sum(dim=1)
@@ -42,8 +53,13 @@ def cluster_entropy(
 
 
 def without_largest(activations: Sequence[Tensor], share: float) -> list[Tensor]:
-    """The tokens without the share of them with the largest norms, rounded up: a few massive
-    activations can hold clusters of their own.
+    """Return the tokens without those of largest norm.
+
+    A few massive activations can take clusters of their own.
+
+    Args:
+        activations: (tokens, hidden) each.
+        share: share of all tokens that is left out, rounded up.
     """
     norms = torch.cat([part.float().norm(dim=1) for part in activations])
     dropped = -int(-share * len(norms) // 1)

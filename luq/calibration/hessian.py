@@ -1,4 +1,4 @@
-"""Streaming Hessians: the mean over tokens of x xᵀ for every group of linears with a common input."""
+"""Hessians of linear layers: the mean over tokens of x xᵀ for inputs x."""
 
 from __future__ import annotations
 
@@ -11,20 +11,32 @@ from luq.types import LayerStats, QuantizationError
 
 
 class HessianSum:
-    """Accumulates Σ x xᵀ in float32. Padding must not reach it: feed real tokens only."""
+    """A running sum Σ x xᵀ in float32. Padding must not reach it.
+
+    Args:
+        size: number of input features.
+        device: of the inputs and the sum.
+    """
 
     def __init__(self, size: int, device: torch.device):
-        """size: of the inputs, which come on `device`."""
         self.total = torch.zeros(size, size, dtype=torch.float32, device=device)
         self.tokens = 0
 
     def add(self, inputs: Tensor) -> None:
-        """inputs: (..., in)."""
+        """Add inputs of shape (..., in)."""
         flat = inputs.detach().reshape(-1, inputs.shape[-1]).float()
         self.total.addmm_(flat.T, flat)
         self.tokens += flat.shape[0]
 
     def stats(self, label: str) -> LayerStats:
+        """Return the statistics of all tokens.
+
+        Args:
+            label: name of the layer, for messages.
+
+        Raises:
+            QuantizationError: There were no tokens, or NaN or infinite inputs.
+        """
         if self.tokens == 0:
             raise QuantizationError(
                 f"{label} was never reached during calibration; its statistics would be empty"
@@ -37,8 +49,9 @@ class HessianSum:
 
 
 def summed(parts: Sequence[LayerStats]) -> LayerStats:
-    """The statistics of all tokens of the parts together; Hessians are linear in the calibration
-    mix.
+    """Return the statistics of all parts of a calibration together.
+
+    Hessians are linear in the calibration mix: this is their mean, weighted by tokens.
     """
     tokens = sum(part.tokens for part in parts)
     hessian = sum(

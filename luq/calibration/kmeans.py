@@ -1,9 +1,7 @@
-"""K-means over tokens that need not fit in one piece:
+"""K-means over tokens in chunks, with several starts at once, on the tokens' device.
 
-Lloyd's iterations by chunks, several starts at once, on the tokens' device.
-
-scikit-learn's K-means runs on a CPU and wants one array; this gives the same clusterings (a test
-compares them) also on CUDA.
+scikit-learn's K-means runs on a CPU and takes one array. This gives the same clusterings (a test
+compares them) and also runs on CUDA.
 """
 
 from __future__ import annotations
@@ -15,18 +13,22 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from luq.types import OptionError
+
 CHUNK = 8192  # tokens whose distances are in memory at once
 ITERATIONS = 100
-# of the mean variance: how far all centres together may still move, squared, when iteration stops
+# Iteration stops when the squared movement of all centres is at most this share of the variance.
 TOLERANCE = 1e-4
 
 
 @dataclass(frozen=True)
 class Clustering:
-    """sizes:
+    """Clusterings of the same tokens from several starts. All tensors are on the CPU.
 
-    (starts, clusters) tokens in each cluster. inertia: (starts,) sum of squared distances to the
-    nearest centre. labels: (starts, tokens), on the CPU.
+    Attributes:
+        sizes: (starts, clusters), tokens in each cluster.
+        inertia: (starts,), sum of squared distances to the nearest centre.
+        labels: (starts, tokens), cluster of each token.
     """
 
     sizes: Tensor
@@ -35,7 +37,7 @@ class Clustering:
 
 
 class _Tokens:
-    """Chunks of tokens, centred on their mean and in float32 while they are looked at."""
+    """Tokens in chunks; reading a chunk gives it centred on the mean of all, in float32."""
 
     def __init__(self, activations: Sequence[Tensor]):
         self.chunks = _even_chunks(activations)
@@ -53,7 +55,7 @@ class _Tokens:
         return self.chunks[chunk].float() - self.mean
 
     def rows(self, indices: Tensor) -> Tensor:
-        """(len(indices), hidden)."""
+        """Return the tokens with these indices, (indices, hidden)."""
         return (
             torch.stack([self.chunks[i // CHUNK][i % CHUNK].float() for i in indices.tolist()])
             - self.mean
@@ -61,7 +63,7 @@ class _Tokens:
 
 
 def _even_chunks(activations: Sequence[Tensor]) -> list[Tensor]:
-    """The same tokens, CHUNK in every chunk but the last."""
+    """Split the tokens again, CHUNK in every chunk but the last."""
     chunks: list[Tensor] = []
     waiting: list[Tensor] = []
     size = 0
@@ -81,17 +83,24 @@ def _even_chunks(activations: Sequence[Tensor]) -> list[Tensor]:
 def kmeans(
     activations: Sequence[Tensor], clusters: int, seeds: Sequence[int], *, init: str = "k-means++"
 ) -> Clustering:
-    """Cluster the tokens once for every seed, from centres drawn by greedy k-means++ (Arthur and
-    Vassilvitskii 2007), as scikit-learn does, or from tokens drawn at random.
+    """Cluster the tokens once for every seed by at most ITERATIONS of Lloyd's iterations.
 
-    init: name in INITS. activations: (tokens, hidden) each, of any floating dtype; distances are
-    float32 on their device. Up to ITERATIONS iterations. A cluster that loses all its tokens begins
-    anew at the token that is farthest from its centre. Raises ValueError for fewer tokens than
-    clusters.
+    A cluster that loses all its tokens restarts at the token that is farthest from its centre.
+
+    Args:
+        activations: (tokens, hidden) each, any floating dtype; distances are float32 on their
+            device.
+        clusters: number of clusters.
+        seeds: one start each.
+        init: how a start draws its centres: "k-means++" (greedy, Arthur and Vassilvitskii 2007, as
+            in scikit-learn) or "random" tokens.
+
+    Raises:
+        OptionError: There are fewer tokens than clusters.
     """
     count = sum(len(part) for part in activations)
     if count < clusters:
-        raise ValueError(
+        raise OptionError(
             f"{count} tokens cannot form {clusters} clusters; use more calibration tokens or fewer"
             " clusters"
         )
@@ -112,9 +121,10 @@ def kmeans(
 
 
 def _plus_plus(tokens: _Tokens, clusters: int, seeds: Sequence[int]) -> Tensor:
-    """(starts, clusters, hidden): each next centre is, of a few tokens drawn with probability
-    proportional to their squared distance to the nearest centre, the one that leaves the smallest
-    sum of these.
+    """Draw centres (starts, clusters, hidden) by greedy k-means++.
+
+    Each next centre is, of a few tokens drawn with probability proportional to their squared
+    distance to the nearest centre, the one that leaves the smallest sum of these distances.
     """
     starts, trials = len(seeds), 2 + int(math.log(clusters))
     generators = [torch.Generator().manual_seed(seed) for seed in seeds]
@@ -138,7 +148,7 @@ def _plus_plus(tokens: _Tokens, clusters: int, seeds: Sequence[int]) -> Tensor:
 
 
 def _random(tokens: _Tokens, clusters: int, seeds: Sequence[int]) -> Tensor:
-    """(starts, clusters, hidden): as many different tokens."""
+    """Draw centres (starts, clusters, hidden): different tokens at random."""
     drawn = [
         torch.randperm(tokens.count, generator=torch.Generator().manual_seed(seed))[:clusters]
         for seed in seeds
@@ -150,13 +160,13 @@ INITS = {"k-means++": _plus_plus, "random": _random}
 
 
 def _distances(tokens: _Tokens, centres: Tensor) -> Tensor:
-    """(centres, tokens): squared distances."""
+    """Return squared distances, (centres, tokens)."""
     products = torch.cat([tokens[i] @ centres.T for i in range(len(tokens.chunks))]).T
     return (tokens.norms - 2 * products + centres.square().sum(dim=1, keepdim=True)).clamp_(min=0)
 
 
 def _assign(tokens: _Tokens, centres: Tensor) -> tuple[Tensor, Tensor]:
-    """(labels, squared distances), each (starts, tokens): of the nearest centre."""
+    """Return label and squared distance of the nearest centre, each (starts, tokens)."""
     starts, clusters, hidden = centres.shape
     offset = centres.square().sum(dim=2)
     labels, distances = [], []
@@ -171,19 +181,14 @@ def _assign(tokens: _Tokens, centres: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def _centres(tokens: _Tokens, labels: Tensor, distances: Tensor, clusters: int) -> Tensor:
-    """(starts, clusters, hidden): means of the tokens with each label."""
+    """Return the means of the tokens with each label, (starts, clusters, hidden)."""
     starts = len(labels)
     rows = labels + clusters * torch.arange(starts, device=labels.device)[:, None]
     sums = torch.zeros(starts * clusters, len(tokens.mean), device=tokens.device)
     for i, part in enumerate(rows.split(CHUNK, dim=1)):
         chosen = torch.zeros(starts * clusters, part.shape[1], device=tokens.device)
-        chosen.scatter_(
-            0,
-            part,
-            1.0,
-            # a product with this gives the same sums every time, also on CUDA, where index_add_ does
-            # not
-        )
+        chosen.scatter_(0, part, 1.0)
+        # Unlike index_add_, a matrix product gives the same sums every time on CUDA.
         sums += chosen @ tokens[i]
     sizes = torch.stack([torch.bincount(row, minlength=clusters) for row in labels])
     means = sums.view(starts, clusters, -1) / sizes.clamp(min=1)[..., None]

@@ -1,0 +1,1 @@
+"""The decoder of a transformers model: its blocks and linears."""

@@ -1,9 +1,9 @@
-"""Put quantized weights into a model and take them out again."""
+"""Put quantized weights into a model, and restore the model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -18,64 +18,77 @@ from luq.types import QuantizationError
 def applied(
     model: nn.Module, family: Family, weights: Mapping[int, BlockWeights], *, packed: bool = False
 ) -> Iterator[None]:
-    """Inside the context the model computes with the dequantized weights, in its own dtype;
-    afterwards it is bit for bit what it was.
+    """Put quantized weights into the model inside the context; see `apply_weights`.
 
-    packed: its linears live on their packed weights meanwhile and dequantize them for each call:
-    the same values, in a fraction of the memory, for more time.
+    Afterwards the model is bit for bit what it was, also after an exception.
     """
-    with _packed(model, family, weights) if packed else _dense(model, family, weights):
+    with apply_weights(model, family, weights, packed=packed):
         yield
 
 
-@contextmanager
-def _packed(
-    model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]
-) -> Iterator[None]:
+def apply_weights(
+    model: nn.Module, family: Family, weights: Mapping[int, BlockWeights], *, packed: bool = False
+) -> ExitStack:
+    """Put quantized weights into the model.
+
+    Args:
+        model: changed in place. If this function raises, it is what it was before.
+        family: the model's family.
+        weights: by block; other blocks stay as they are.
+        packed: replace linears by `PackedLinear` modules, which dequantize for every call: the same
+            values in less memory, at more time. Otherwise linears get the dequantized weight in
+            their own dtype.
+
+    Returns:
+        A stack of callbacks that hold the original tensors. `close()` restores the model bit for
+        bit; `pop_all()` drops the originals.
+
+    Raises:
+        QuantizationError: A weight has another shape than in the model, or is packed already.
+    """
+    with ExitStack() as undo:
+        if packed:
+            _apply_packed(model, family, weights, undo)
+        else:
+            _apply_dense(model, family, weights, undo)
+        return undo.pop_all()
+
+
+def _apply_packed(
+    model: nn.Module, family: Family, weights: Mapping[int, BlockWeights], undo: ExitStack
+) -> None:
     blocks = decoder_blocks(model, family)
-    linears = {
-        (index, name): linear
-        for index in weights
-        for name, linear in block_linears(blocks[index], family).items()
-    }
     changed = {index: BlockWeights({}, entry.changed) for index, entry in weights.items()}
+    _apply_dense(model, family, changed, undo)
+    for index in weights:
+        for name, linear in block_linears(blocks[index], family).items():
+            undo.callback(blocks[index].set_submodule, name, linear)
     device = model.get_input_embeddings().weight.device  # type: ignore[operator]
-    with _dense(model, family, changed):
-        try:
-            pack_model(
-                model,
-                family,
-                {index: BlockWeights(entry.linears) for index, entry in weights.items()},
-                device,
-            )
-            yield
-        finally:
-            for (index, name), linear in linears.items():
-                blocks[index].set_submodule(name, linear)
+    pack_model(model, family, weights, device)
 
 
-@contextmanager
-def _dense(model: nn.Module, family: Family, weights: Mapping[int, BlockWeights]) -> Iterator[None]:
-    originals: list[tuple[Tensor, Tensor]] = []
-
-    def put(parameter: Tensor, value: Tensor, label: str) -> None:
-        if value.shape != parameter.shape:
-            raise QuantizationError(
-                f"{label}: the bank has {tuple(value.shape)}, the model {tuple(parameter.shape)}"
-            )
-        originals.append((parameter, parameter.data))
-        parameter.data = value.to(device=parameter.device, dtype=parameter.dtype)
-
+def _apply_dense(
+    model: nn.Module, family: Family, weights: Mapping[int, BlockWeights], undo: ExitStack
+) -> None:
     blocks = decoder_blocks(model, family)
-    try:
-        for index, entry in weights.items():
-            linears = block_linears(blocks[index], family)
-            for name, packed in entry.linears.items():
-                put(linears[name].weight, packed.dequantize(), f"block {index} {name}")
-            for name, value in entry.changed.items():
-                put(blocks[index].get_parameter(name), value, f"block {index} {name}")
-        yield
-    finally:
-        with torch.no_grad():
-            for parameter, original in reversed(originals):
-                parameter.data = original
+    for index, entry in weights.items():
+        linears = block_linears(blocks[index], family)
+        for name, packed in entry.linears.items():
+            _replace(linears[name].weight, packed.dequantize(), f"block {index} {name}", undo)
+        for name, value in entry.changed.items():
+            parameter = blocks[index].get_parameter(name)
+            _replace(parameter, value, f"block {index} {name}", undo)
+
+
+def _replace(parameter: Tensor, value: Tensor, label: str, undo: ExitStack) -> None:
+    if value.shape != parameter.shape:
+        raise QuantizationError(
+            f"{label}: the bank has {tuple(value.shape)}, the model {tuple(parameter.shape)}"
+        )
+    undo.callback(_set_data, parameter, parameter.data)
+    _set_data(parameter, value.to(device=parameter.device, dtype=parameter.dtype))
+
+
+def _set_data(parameter: Tensor, data: Tensor) -> None:
+    with torch.no_grad():
+        parameter.data = data

@@ -1,4 +1,4 @@
-"""Model families as data: where the decoder blocks are and which linears of a block share an input."""
+"""Model families as data: where the decoder blocks are, and which linears share an input."""
 
 from __future__ import annotations
 
@@ -19,10 +19,12 @@ _LLAMA_LINEARS = (
 
 @dataclass(frozen=True)
 class ScaleGroup:
-    """AWQ's unit:
+    """Linears of a block that AWQ scales together. Names are dotted, relative to the block.
 
-    `linears` with a common input get their columns scaled, the norm or linear `previous` that makes
-    this input takes the inverse, and the output of `inspected` tells what rounding then costs.
+    Attributes:
+        previous: norm or linear that produces the common input and takes the inverse scale.
+        linears: linears with this input, whose columns are scaled.
+        inspected: module whose output error decides the scale.
     """
 
     previous: str
@@ -43,13 +45,20 @@ _LLAMA_UNCLIPPED = ("self_attn.q_proj", "self_attn.k_proj")
 
 @dataclass(frozen=True)
 class Family:
-    """name: lmms-eval's prompts are chosen by it. text: dotted path of the language model; blocks:
-    of its decoder blocks, a ModuleList.
+    """A family of models with the same module names.
 
-    shared_inputs: linears of a block, grouped by common input. scale_groups: where AWQ may move
-    scales; unclipped: linears whose weights it does not clip, because their product matters.
-    input_norm: of a block, in front of its attention; final_norm: in `text`, behind the last block.
-    Everything else (embeddings, norms, head, vision tower, projector) stays in full precision.
+    Only the linears of decoder blocks are quantized. Everything else (embeddings, norms, head,
+    vision tower, projector) stays in full precision.
+
+    Attributes:
+        name: also selects the prompt format of lmms-eval.
+        text: dotted path of the language model.
+        blocks: dotted path of its decoder blocks, a ModuleList.
+        shared_inputs: linears of a block, grouped by common input, in the order of computation.
+        scale_groups: groups that AWQ may scale.
+        unclipped: linears that AWQ does not clip (their outputs are multiplied).
+        input_norm: norm before the attention, relative to a block.
+        final_norm: norm after the last block, relative to `text`.
     """
 
     name: str
@@ -63,6 +72,7 @@ class Family:
 
     @property
     def linears(self) -> tuple[str, ...]:
+        """Names of all linears of a block."""
         return tuple(name for group in self.shared_inputs for name in group)
 
 
@@ -75,14 +85,15 @@ FAMILIES: Mapping[str, Family] = {
 
 
 def find_family(model: nn.Module) -> Family:
-    """The family of a transformers model, after checking that its blocks hold exactly the linears
-    the family names.
+    """Return the family of a transformers model, by its `config.model_type`.
 
-    Raises QuantizationError that lists what was found, before any work is done.
+    Raises:
+        QuantizationError: The family is unknown, or a block does not hold exactly the linears of
+            its family. The message lists the modules of the model.
     """
     kind = getattr(getattr(model, "config", None), "model_type", type(model).__name__)
     if kind not in FAMILIES:
-        found = sorted(
+        module_types = sorted(
             {
                 type(m).__name__
                 for m in model.modules()
@@ -91,12 +102,12 @@ def find_family(model: nn.Module) -> Family:
         )
         raise QuantizationError(
             f"unknown architecture {kind!r}: known are {', '.join(FAMILIES)}; the model is built of"
-            f" {', '.join(found)}. Add a Family to luq/families.py that says where its decoder"
-            " blocks are"
+            f" {', '.join(module_types)}. Add a Family to luq/decoder/families.py that says where"
+            " its decoder blocks are"
         )
     family = FAMILIES[kind]
     for index, block in enumerate(decoder_blocks(model, family)):
-        # a PackedLinear, which stands on this module, is known by what it holds
+        # A PackedLinear, defined in a module above this one, is recognized by its attribute.
         present = {
             name
             for name, module in block.named_modules()
@@ -112,6 +123,11 @@ def find_family(model: nn.Module) -> Family:
 
 
 def decoder_blocks(model: nn.Module, family: Family) -> nn.ModuleList:
+    """Return the decoder blocks of a model.
+
+    Raises:
+        QuantizationError: They are not where the family says.
+    """
     try:
         blocks = model.get_submodule(family.blocks)
     except AttributeError as error:
@@ -128,9 +144,10 @@ def decoder_blocks(model: nn.Module, family: Family) -> nn.ModuleList:
 
 
 def block_linears(block: nn.Module, family: Family) -> dict[str, nn.Linear]:
-    """The linears of one block by name, in the family's order.
+    """Return the linears of one block by name, in the family's order.
 
-    Raises QuantizationError for one that is packed already.
+    Raises:
+        QuantizationError: One of them is packed already.
     """
     linears: dict[str, nn.Linear] = {}
     for name in family.linears:

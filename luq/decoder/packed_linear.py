@@ -1,5 +1,6 @@
-"""A linear layer that lives on its packed weight, so that a model fits where its dense weights
-would not.
+"""Linear layers that compute from their packed weight.
+
+A model with packed linears fits into memory where its dense weights would not.
 """
 
 from __future__ import annotations
@@ -16,9 +17,13 @@ from luq.types import QuantizationError, QuantizedWeight, on_device
 
 
 class PackedLinear(nn.Module):
-    """Rebuilds its weight for every call, in the type of its input, and forgets it: the same values
-    as the dense layer computes, at the price of unpacking. packed: what is stored. bias: (out,) or
-    None.
+    """A linear layer that rebuilds its weight for every call, in the dtype of its input.
+
+    It computes the same values as the dense layer, and takes longer by the unpacking.
+
+    Args:
+        packed: the stored weight.
+        bias: (out,) or None.
     """
 
     def __init__(self, packed: QuantizedWeight, bias: Tensor | None = None):
@@ -28,17 +33,18 @@ class PackedLinear(nn.Module):
         self.bias = None if bias is None else nn.Parameter(bias, requires_grad=False)
 
     def forward(self, inputs: Tensor) -> Tensor:
+        """Return inputs Wᵀ + bias for inputs (..., in)."""
         return nn.functional.linear(inputs, self.packed.dequantize().to(inputs.dtype), self.bias)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> PackedLinear:
-        # Only the device changes: what is stored keeps its types whatever type the model computes
-        # in.
+        # Only the device changes: stored tensors keep their types whatever the model computes in.
         device = next(iter(self.packed.tensors().values())).device
         self.packed = on_device(self.packed, fn(torch.empty(0, device=device)).device)
         super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         return self
 
     def extra_repr(self) -> str:
+        """Return what `print(model)` shows inside the parentheses."""
         return (
             f"in_features={self.in_features}, out_features={self.out_features},"
             f" format={self.packed.format}"
@@ -51,14 +57,20 @@ def pack_model(
     weights: Mapping[int, BlockWeights],
     device: torch.device | None = None,
 ) -> None:
-    """Replace the linears of these blocks by `PackedLinear`s for good; device: where the packed
-    weights go.
+    """Replace linears of a model by `PackedLinear` modules.
 
-    Raises QuantizationError for a shape that does not fit.
+    Args:
+        model: changed in place.
+        family: the model's family.
+        weights: packed weights by block; other blocks stay as they are.
+        device: where the packed weights go; None leaves them where they are.
+
+    Raises:
+        QuantizationError: A packed weight has another shape than the linear.
     """
     blocks = decoder_blocks(model, family)
-    for index, entry in weights.items():
-        for name, packed in entry.linears.items():
+    for index, block_weights in weights.items():
+        for name, packed in block_weights.linears.items():
             linear: Any = blocks[index].get_submodule(name)
             if packed.shape != (linear.out_features, linear.in_features):
                 raise QuantizationError(
@@ -72,8 +84,8 @@ def pack_model(
 
 
 def packed_weights(model: nn.Module, family: Family) -> dict[int, BlockWeights]:
-    """The packed weights that a model lives on, by block; blocks with dense linears are left out."""
-    found: dict[int, BlockWeights] = {}
+    """Return the packed weights in a model by block; blocks with dense linears are left out."""
+    weights: dict[int, BlockWeights] = {}
     for index, block in enumerate(decoder_blocks(model, family)):
         linears = {
             name: module.packed
@@ -81,5 +93,5 @@ def packed_weights(model: nn.Module, family: Family) -> dict[int, BlockWeights]:
             if isinstance(module := block.get_submodule(name), PackedLinear)
         }
         if linears:
-            found[index] = BlockWeights(linears)
-    return found
+            weights[index] = BlockWeights(linears)
+    return weights

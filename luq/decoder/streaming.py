@@ -1,4 +1,4 @@
-"""Decoder blocks that visit a device one at a time, so that a model need not fit there."""
+"""Move decoder blocks to a device one at a time, for models that do not fit there."""
 
 from __future__ import annotations
 
@@ -9,42 +9,41 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-Visit = list[tuple[Tensor, Tensor]]
+# Each moved parameter or buffer with its original data.
+Moved = list[tuple[Tensor, Tensor]]
 
 
 @contextmanager
-def visiting(block: nn.Module, device: torch.device) -> Iterator[None]:
-    """Inside, the block's parameters and buffers are on `device`; afterwards they are where, and
-    what, they were.
+def moved_to(block: nn.Module, device: torch.device) -> Iterator[None]:
+    """Move a block's parameters and buffers to `device` inside the context.
+
+    Afterwards they are the same tensors as before. Changes made inside to moved data are lost.
     """
-    moved = _arrive(block, device)
+    moved = _move(block, device)
     try:
         yield
     finally:
-        _leave(moved)
+        _move_back(moved)
 
 
 def stream_blocks(blocks: nn.ModuleList, device: torch.device) -> None:
-    """From now on each block comes to `device` for its forward pass and leaves it again.
-
-    Where it already lives there, nothing moves.
-    """
+    """Register hooks that move each block to `device` for the length of its forward pass."""
     for block in blocks:
-        visits: list[Visit] = []
+        visits: list[Moved] = []
 
-        def arrive(module: nn.Module, _args: Any, visits: list[Visit] = visits) -> None:
-            visits.append(_arrive(module, device))
+        def arrive(module: nn.Module, _args: Any, visits: list[Moved] = visits) -> None:
+            visits.append(_move(module, device))
 
         def leave(
-            _module: nn.Module, _args: Any, _output: Any, visits: list[Visit] = visits
+            _module: nn.Module, _args: Any, _output: Any, visits: list[Moved] = visits
         ) -> None:
-            _leave(visits.pop())
+            _move_back(visits.pop())
 
         block.register_forward_pre_hook(arrive, prepend=True)
         block.register_forward_hook(leave, always_call=True)
 
 
-def _arrive(block: nn.Module, device: torch.device) -> Visit:
+def _move(block: nn.Module, device: torch.device) -> Moved:
     moved = []
     for tensor in (*block.parameters(), *block.buffers()):
         if tensor.device != device:
@@ -53,6 +52,6 @@ def _arrive(block: nn.Module, device: torch.device) -> Visit:
     return moved
 
 
-def _leave(moved: Visit) -> None:
-    for tensor, home in reversed(moved):
-        tensor.data = home
+def _move_back(moved: Moved) -> None:
+    for tensor, original in reversed(moved):
+        tensor.data = original

@@ -1,5 +1,7 @@
-"""The bank: one decoder block's quantized weights for one quantizer, made once and recombined by
-every plan.
+"""The bank: quantized decoder blocks, one entry for each block and quantizer.
+
+With full-precision inputs an entry does not depend on the plan, so that every plan is a combination
+of the same entries.
 """
 
 from __future__ import annotations
@@ -10,21 +12,27 @@ from typing import Protocol
 import torch
 from torch import nn
 
+from luq.allocation.plan import Plan
 from luq.calibration.capture import BlockCapture
 from luq.decoder.blocks import BlockInput, BlockWeights, needs_inputs
 from luq.decoder.families import Family, block_linears
-from luq.decoder.streaming import visiting
-from luq.types import LayerStats, Plan, QuantizationError, QuantizedWeight, Quantizer
+from luq.decoder.streaming import moved_to
+from luq.types import LayerStats, QuantizationError, QuantizedWeight, Quantizer
 
 StatsSource = Callable[[int], Mapping[str, LayerStats]]
 CaptureSource = Callable[[], Iterator[BlockCapture]]
 
 
 class BankStorage(Protocol):
-    """Where entries are kept. load returns None for an entry that is absent."""
+    """Storage of the bank's entries."""
 
-    def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None: ...
-    def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None: ...
+    def load(self, block: int, quantizer: Quantizer) -> BlockWeights | None:
+        """Return the entry, or None if it is not stored."""
+        ...
+
+    def save(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
+        """Store an entry."""
+        ...
 
 
 def quantize_block(
@@ -35,18 +43,38 @@ def quantize_block(
     label: str,
     inputs: Sequence[BlockInput] = (),
 ) -> BlockWeights:
-    """Every linear of one block, from its statistics or, for methods that need them, its inputs.
+    """Quantize every linear of one block.
 
-    Raises QuantizationError that names the linear.
+    The work is done on the device of the statistics or inputs; a block elsewhere is moved there for
+    it.
 
-    The work is done where the statistics or the inputs are; a block that lives elsewhere comes
-    there for it.
+    Args:
+        block: not changed.
+        family: the model's family.
+        quantizer: the method.
+        stats: statistics of each linear by name, for methods that use them.
+        label: name of the block, for messages.
+        inputs: the block's inputs, for methods that use them.
+
+    Raises:
+        QuantizationError: Names the block and the linear.
     """
-    with visiting(block, _place(block, stats, inputs)):
-        return _quantized(block, family, quantizer, stats, label, inputs)
+    with moved_to(block, _device(block, stats, inputs)):
+        if needs_inputs(quantizer):
+            try:
+                return quantizer.quantize_block(block, family, inputs)
+            except QuantizationError as error:
+                raise QuantizationError(f"{label} {error}") from error
+        weights: dict[str, QuantizedWeight] = {}
+        for name, linear in block_linears(block, family).items():
+            try:
+                weights[name] = quantizer(linear.weight.detach(), stats.get(name))
+            except QuantizationError as error:
+                raise QuantizationError(f"{label} {name}: {error}") from error
+        return BlockWeights(weights)
 
 
-def _place(
+def _device(
     block: nn.Module, stats: Mapping[str, LayerStats], inputs: Sequence[BlockInput]
 ) -> torch.device:
     home = next(block.parameters()).device
@@ -57,35 +85,16 @@ def _place(
     return next((layer.hessian.device for layer in stats.values()), home)
 
 
-def _quantized(
-    block: nn.Module,
-    family: Family,
-    quantizer: Quantizer,
-    stats: Mapping[str, LayerStats],
-    label: str,
-    inputs: Sequence[BlockInput],
-) -> BlockWeights:
-    if needs_inputs(quantizer):
-        try:
-            found: BlockWeights = quantizer.quantize_block(block, family, inputs)  # type: ignore[attr-defined]
-        except QuantizationError as error:
-            raise QuantizationError(f"{label} {error}") from error
-        return found
-    weights: dict[str, QuantizedWeight] = {}
-    for name, linear in block_linears(block, family).items():
-        try:
-            weights[name] = quantizer(linear.weight.detach(), stats.get(name))
-        except QuantizationError as error:
-            raise QuantizationError(f"{label} {name}: {error}") from error
-    return BlockWeights(weights)
-
-
 class Bank:
-    """Entries of one model and one calibration.
+    """Entries of one model and one calibration, from full-precision inputs.
 
-    stats(block): its statistics from full-precision inputs. captures(): a pass over the blocks with
-    those inputs. Each is asked only if an entry is missing that needs it. on_block(done, total):
-    called when an entry has been made.
+    Args:
+        blocks: the model's decoder blocks.
+        family: the model's family.
+        stats: gives the statistics of a block; called only if an entry is missing that needs them.
+        storage: where entries are stored.
+        captures: a pass over the blocks; called only if an entry is missing that needs inputs.
+        on_block: called with (done, total) after each new entry.
     """
 
     def __init__(
@@ -97,51 +106,45 @@ class Bank:
         captures: CaptureSource,
         on_block: Callable[[int, int], None] = lambda _done, _total: None,
     ):
-        self.blocks, self.family, self.stats, self.storage, self.captures = (
-            blocks,
-            family,
-            stats,
-            storage,
-            captures,
-        )
-        self.on_block = on_block
+        self.blocks, self.family, self.storage = blocks, family, storage
+        self.stats, self.captures, self.on_block = stats, captures, on_block
 
     def plan_weights(self, plan: Plan) -> dict[int, BlockWeights]:
-        """The entries of every block that the plan quantizes."""
+        """Return the entries of every block that the plan quantizes, by block.
+
+        Entries that are not stored are made and stored.
+
+        Raises:
+            QuantizationError: The plan is for another number of blocks, or a block cannot be
+                quantized.
+        """
         if len(plan.blocks) != len(self.blocks):
             raise QuantizationError(
                 f"the plan has {len(plan.blocks)} blocks, the model {len(self.blocks)}"
             )
         wanted = {i: plan.methods[name] for i, name in enumerate(plan.blocks) if name != "none"}
-        found = {i: self.storage.load(i, quantizer) for i, quantizer in wanted.items()}
-        missing = {i: wanted[i] for i, entry in found.items() if entry is None}
-        made = self._from_inputs({i: q for i, q in missing.items() if needs_inputs(q)})
+        stored = {i: self.storage.load(i, quantizer) for i, quantizer in wanted.items()}
+        missing = {i: wanted[i] for i, entry in stored.items() if entry is None}
+        new = self._from_inputs({i: q for i, q in missing.items() if needs_inputs(q)})
         for i, quantizer in missing.items():
-            if i not in made:
+            if i not in new:
                 stats = self.stats(i) if quantizer.needs_stats else {}
-                made[i] = self._keep(
-                    i,
-                    quantizer,
-                    quantize_block(self.blocks[i], self.family, quantizer, stats, f"block {i}"),
-                )
-                self.on_block(len(made), len(missing))
-        return {i: made[i] if entry is None else entry for i, entry in found.items()}
+                new[i] = quantize_block(self.blocks[i], self.family, quantizer, stats, f"block {i}")
+                self.storage.save(i, quantizer, new[i])
+                self.on_block(len(new), len(missing))
+        return {i: new[i] if entry is None else entry for i, entry in stored.items()}
 
     def _from_inputs(self, missing: Mapping[int, Quantizer]) -> dict[int, BlockWeights]:
-        """Entries of methods that need a block's inputs, made as these stream by."""
-        made: dict[int, BlockWeights] = {}
+        """Make the entries of methods that need a block's inputs, in one pass."""
+        new: dict[int, BlockWeights] = {}
         for capture in self.captures() if missing else ():
             i = capture.index
             if i in missing:
-                weights = quantize_block(
+                new[i] = quantize_block(
                     self.blocks[i], self.family, missing[i], {}, f"block {i}", capture.inputs
                 )
-                made[i] = self._keep(i, missing[i], weights)
-                self.on_block(len(made), len(missing))
-            if len(made) == len(missing):
+                self.storage.save(i, missing[i], new[i])
+                self.on_block(len(new), len(missing))
+            if len(new) == len(missing):
                 break
-        return made
-
-    def _keep(self, block: int, quantizer: Quantizer, weights: BlockWeights) -> BlockWeights:
-        self.storage.save(block, quantizer, weights)
-        return weights
+        return new

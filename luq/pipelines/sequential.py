@@ -1,5 +1,6 @@
-"""Quantization in sequence: every block is calibrated behind blocks that are already quantized, as
-GPTQ, BiLLM and PB-LLM publish it.
+"""Sequential quantization: each block is calibrated behind blocks that are already quantized.
+
+This is how GPTQ, BiLLM and PB-LLM are published.
 """
 
 from __future__ import annotations
@@ -11,23 +12,28 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
+from luq.allocation.plan import Plan
 from luq.calibration.capture import block_stats, first_block_input
 from luq.decoder.apply import applied
 from luq.decoder.blocks import BlockInput, BlockWeights, needs_calibration, run_block
 from luq.decoder.families import Family, decoder_blocks
 from luq.pipelines.bank import quantize_block
-from luq.types import Plan, QuantizationError, Quantizer
+from luq.types import QuantizationError, Quantizer
 
+# The quantizer of each block before the one in question; None for full precision.
 Prefix = Sequence[Quantizer | None]
 
 
 class PrefixStorage(Protocol):
-    """Entries of blocks behind quantized ones: the block is the one behind `prefix`, which names
-    the quantizer of every block before it. load returns None for an entry that is absent.
-    """
+    """Storage of blocks that were calibrated behind the quantized blocks of a prefix."""
 
-    def load_behind(self, prefix: Prefix, quantizer: Quantizer) -> BlockWeights | None: ...
-    def save_behind(self, prefix: Prefix, quantizer: Quantizer, weights: BlockWeights) -> None: ...
+    def load_behind(self, prefix: Prefix, quantizer: Quantizer) -> BlockWeights | None:
+        """Return the entry of the block behind the prefix, or None if it is not stored."""
+        ...
+
+    def save_behind(self, prefix: Prefix, quantizer: Quantizer, weights: BlockWeights) -> None:
+        """Store the entry of the block behind the prefix."""
+        ...
 
 
 def sequential_weights(
@@ -37,23 +43,39 @@ def sequential_weights(
     sequences: Callable[[], Sequence[Mapping[str, Tensor]]],
     storage: PrefixStorage,
 ) -> dict[int, BlockWeights]:
-    """LUQ's equation 7 literally: block i is calibrated behind blocks 0..i-1 as this plan quantizes
-    them. Plans with a common prefix share its entries. The model's weights are the same before and
-    after.
+    """Quantize block i behind blocks 0..i-1 as this plan quantizes them.
+
+    Plans with a common prefix share its entries. Source: LUQ (arXiv 2509.23729), equation 7, taken
+    literally.
+
+    Args:
+        model: its weights are the same before and after.
+        family: its family.
+        plan: which quantizer each block gets.
+        sequences: gives the calibration data, see `luq.calibration.capture.capture_blocks`; called
+            only if an entry is missing.
+        storage: where entries are stored.
+
+    Returns:
+        The entries of every block that the plan quantizes, by block.
+
+    Raises:
+        QuantizationError: There are no sequences, a block cannot be quantized, or activations are
+            NaN or infinite.
     """
     quantizers = [plan.methods.get(name) for name in plan.blocks]
-    found = {
+    stored = {
         i: storage.load_behind(quantizers[:i], quantizer)
         for i, quantizer in enumerate(quantizers)
         if quantizer is not None
     }
-    known = {i: entry for i, entry in found.items() if entry is not None}
-    missing = found.keys() - known.keys()
+    entries = {i: entry for i, entry in stored.items() if entry is not None}
+    missing = stored.keys() - entries.keys()
     if missing:
-        known |= _quantize_missing(
-            model, family, quantizers[: max(missing) + 1], sequences(), known, storage
+        entries |= _quantize_missing(
+            model, family, quantizers[: max(missing) + 1], sequences(), entries, storage
         )
-    return {i: known[i] for i in found}
+    return {i: entries[i] for i in stored}
 
 
 def grafted_weights(
@@ -63,17 +85,19 @@ def grafted_weights(
     sequences: Callable[[], Sequence[Mapping[str, Tensor]]],
     storage: PrefixStorage,
 ) -> dict[int, BlockWeights]:
-    """Blocks of whole-model sequential runs, one for each of the plan's quantizers: block i was
-    calibrated behind blocks 0..i-1 under its own quantizer, whatever the plan gives them (what the
-    one public script of LUQ does).
+    """Combine blocks of whole-model sequential runs, one for each quantizer of the plan.
+
+    Block i was calibrated behind blocks 0..i-1 under its own quantizer, whatever the plan gives
+    them, as in the one public script of LUQ. Arguments as in `sequential_weights`.
     """
-    found: dict[int, BlockWeights] = {}
+    entries: dict[int, BlockWeights] = {}
     for name, quantizer in plan.methods.items():
-        mine = [i for i, chosen in enumerate(plan.blocks) if chosen == name]
-        whole = Plan((name,) * len(plan.blocks), {name: quantizer})
-        made = sequential_weights(model, family, whole, sequences, storage) if mine else {}
-        found |= {i: made[i] for i in mine}
-    return dict(sorted(found.items()))
+        own = [i for i, chosen in enumerate(plan.blocks) if chosen == name]
+        if own:
+            whole = Plan((name,) * len(plan.blocks), {name: quantizer})
+            run = sequential_weights(model, family, whole, sequences, storage)
+            entries |= {i: run[i] for i in own}
+    return dict(sorted(entries.items()))
 
 
 @torch.inference_mode()
@@ -85,12 +109,12 @@ def _quantize_missing(
     known: Mapping[int, BlockWeights],
     storage: PrefixStorage,
 ) -> dict[int, BlockWeights]:
-    """Entries of all blocks of `quantizers`, those that are known taken as they are."""
+    """Return the entries of all blocks of `quantizers`, of which some are known."""
     if not sequences:
         raise QuantizationError(
             "calibration got no sequences; check the calibration source and its number of tokens"
         )
-    found: dict[int, BlockWeights] = {}
+    entries: dict[int, BlockWeights] = {}
     inputs = [first_block_input(model, family, sequence) for sequence in sequences]
     for index, (block, quantizer) in enumerate(
         zip(decoder_blocks(model, family), quantizers, strict=False)
@@ -99,18 +123,19 @@ def _quantize_missing(
         if quantizer is not None and entry is None:
             entry = _quantize_behind(block, family, quantizer, inputs, f"block {index}")
             storage.save_behind(quantizers[:index], quantizer, entry)
-        found |= {} if entry is None else {index: entry}
-        with applied(model, family, {} if entry is None else {index: entry}):
-            states = [run_block(block, given) for given in inputs]
+        quantized = {} if entry is None else {index: entry}
+        entries |= quantized
+        with applied(model, family, quantized):
+            states = [run_block(block, block_input) for block_input in inputs]
         if not all(bool(torch.isfinite(state).all()) for state in states):
             raise QuantizationError(
                 f"block {index} gives NaN or infinite activations once it is quantized"
             )
         inputs = [
-            BlockInput(state, given.context, given.device)
-            for state, given in zip(states, inputs, strict=True)
+            replace(block_input, state=state)
+            for block_input, state in zip(inputs, states, strict=True)
         ]
-    return found
+    return entries
 
 
 def _quantize_behind(

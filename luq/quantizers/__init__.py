@@ -1,0 +1,1 @@
+"""Quantizers: one file for each method, found by the registry."""

@@ -1,78 +1,37 @@
-"""BiLLM (Huang et al., ICML 2024): salient columns in two binary orders, the rest split into two
-binary groups.
+"""BiLLM (Huang et al., ICML 2024): binary weights with salient columns in two orders.
+
+All other weights are split into two binary groups by magnitude.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 
 from luq.quantizers.billm_search import search_salient_columns, search_split
+from luq.quantizers.registry import register
 from luq.rounding.error_feedback import inverse_factor, prepare, sweep_blocks
 from luq.rounding.grids import SCALE_DTYPES, check_scale_dtype
 from luq.rounding.packing import pack_bits, unpack_bits
-from luq.types import Event, LayerStats, OptionError, QuantizationError
+from luq.types import Event, LayerStats, OptionError, QuantizationError, QuantizedWeight
 
 GROUPS = 4  # concentrated, sparse, salient first order, salient second order
 
 
-@dataclass(frozen=True)
-class BiLLM:
-    """variant:
-
-    `code` searches both the number of salient columns and the split on the saliency, as the
-    released code does; `fixed` keeps the saliency for the columns and splits the weights themselves
-    at least weight error, with the same storage.
-
-    block: columns binarized at once. salient_limit: one more than the largest number of salient
-    columns a block can get.
-    """
-
-    method: ClassVar[str] = "billm"
-    paper: ClassVar[str] = "Huang et al., ICML 2024, arXiv 2402.04291"
-    needs_stats: ClassVar[bool] = True
-    variant: str = "code"
-    block: int = 128
-    salient_limit: int = 50
-    damping: float = 0.01
-    scale_dtype: str = "float16"
-
-    def __post_init__(self) -> None:
-        check_scale_dtype(self.method, self.scale_dtype)
-        if self.variant not in ("code", "fixed"):
-            raise OptionError(f"billm: variant must be code or fixed, not {self.variant!r}")
-
-    def __call__(self, weight: Tensor, stats: LayerStats | None) -> BinaryWeight:
-        weight, stats, dead = prepare(weight, stats, self.method)
-        weight[:, dead] = 0
-        factor, events = inverse_factor(stats, self.damping, weight.device)
-        dtype = SCALE_DTYPES[self.scale_dtype]
-        parts: list[_Block] = []
-
-        def quantize(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:
-            chunk = current[:, start : start + upper.shape[0]].contiguous()
-            diagonal = upper.diagonal()
-            saliency = chunk.square() / diagonal.square()
-            salient = search_salient_columns(saliency, self.salient_limit)
-            target = saliency if self.variant == "code" else chunk
-            sparse = search_split(target, salient)
-            block = _binarize(chunk, salient, sparse, dtype)
-            parts.append(block)
-            values = block.values()
-            return values, (chunk - values) / diagonal
-
-        sweep_blocks(weight, factor, self.block, quantize)
-        return BinaryWeight.pack(parts, self.block, events)
-
-
 def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """(mean, scale, signs) of the masked entries of each row: x ≈ mean + scale · sign(x - mean).
+    """Approximate the masked entries of each row by mean + scale · sign(x - mean).
 
-    values, mask: (..., rows, columns); mean and scale: (..., rows, 1); rows with no masked entry
-    get zeros. sign(0) is +1.
+    Args:
+        values: (..., rows, columns).
+        mask: (..., rows, columns) bool.
+
+    Returns:
+        Mean and scale (..., rows, 1), zeros for rows with no masked entry; signs (..., rows,
+        columns) bool, sign(0) is +1.
     """
     count = mask.sum(dim=-1, keepdim=True).clamp(min=1)
     mean = torch.where(mask, values, 0.0).sum(dim=-1, keepdim=True) / count
@@ -81,10 +40,16 @@ def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
 
 
 @dataclass(frozen=True)
-class _Block:
-    """One block of columns. salient:
+class _ColumnBlock:
+    """One block of columns.
 
-    (columns,); sparse, first, second: (rows, columns) bool; means, scales: (rows, GROUPS).
+    Attributes:
+        salient: (columns,) bool.
+        sparse: (rows, columns) bool, the group of larger magnitudes outside salient columns.
+        first: (rows, columns) bool, signs of first order.
+        second: (rows, columns) bool, signs of second order in salient columns.
+        means: (rows, GROUPS).
+        scales: (rows, GROUPS).
     """
 
     salient: Tensor
@@ -95,7 +60,7 @@ class _Block:
     scales: Tensor
 
     def values(self) -> Tensor:
-        """(rows, columns) float32."""
+        """Return the values, (rows, columns) float32."""
         means, scales = self.means.float(), self.scales.float()
 
         def signed(signs: Tensor, group: int) -> Tensor:
@@ -106,7 +71,7 @@ class _Block:
         return torch.where(self.salient, signed(self.first, 2) + signed(self.second, 3), rest)
 
 
-def _binarize(chunk: Tensor, salient: Tensor, sparse: Tensor, dtype: torch.dtype) -> _Block:
+def _binarize(chunk: Tensor, salient: Tensor, sparse: Tensor, dtype: torch.dtype) -> _ColumnBlock:
     masks = [~sparse & ~salient, sparse, salient.expand_as(chunk)]
     fitted = [binarize(chunk, mask) for mask in masks]
     means, scales = [f[0].to(dtype) for f in fitted], [f[1].to(dtype) for f in fitted]
@@ -117,7 +82,7 @@ def _binarize(chunk: Tensor, salient: Tensor, sparse: Tensor, dtype: torch.dtype
         means[2].float() + torch.where(first, scales[2].float(), -scales[2].float())
     )
     mean, scale, second = binarize(residual, masks[2])
-    return _Block(
+    return _ColumnBlock(
         salient,
         sparse,
         first,
@@ -129,11 +94,21 @@ def _binarize(chunk: Tensor, salient: Tensor, sparse: Tensor, dtype: torch.dtype
 
 @dataclass(frozen=True)
 class BinaryWeight:
-    """BiLLM's weight, packed. salient: a bit a column; sparse: a bit for every weight outside
-    salient columns; first: a sign bit for every weight; second: a sign bit for every weight inside
-    salient columns; means, scales: (out, blocks, 4) float16.
+    """BiLLM's weight.
 
-    With 128 columns a block these are 3 + 1/out bits a weight, however many columns are salient.
+    With 128 columns in a block these are 3 + 1/out bits per weight, however many are salient.
+
+    Attributes:
+        out_features: rows of the weight.
+        in_features: columns of the weight.
+        block: columns binarized at once.
+        salient: packed, a bit for each column.
+        sparse: packed, a bit for each weight outside salient columns.
+        first: packed, a sign bit for each weight.
+        second: packed, a sign bit for each weight in salient columns.
+        means: (out, blocks, GROUPS), float16 or float32.
+        scales: (out, blocks, GROUPS), float16 or float32.
+        events: see `luq.types.QuantizedWeight`.
     """
 
     format: ClassVar[str] = "binary"
@@ -149,54 +124,58 @@ class BinaryWeight:
     events: tuple[Event, ...] = ()
 
     @classmethod
-    def pack(cls, parts: list[_Block], block: int, events: tuple[Event, ...]) -> BinaryWeight:
+    def pack(cls, parts: list[_ColumnBlock], block: int, events: tuple[Event, ...]) -> BinaryWeight:
+        """Pack the blocks of a weight, from left to right.
+
+        Raises:
+            QuantizationError: A mean or scale does not fit into its type.
+        """
         salient = torch.cat([p.salient for p in parts])
         sparse, first, second = (
             torch.cat([getattr(p, name) for p in parts], dim=1)
             for name in ("sparse", "first", "second")
         )
-        out, inner = first.shape
         means, scales = (
-            torch.stack([p.means for p in parts], dim=1),
-            torch.stack([p.scales for p in parts], dim=1),
+            torch.stack([getattr(p, name) for p in parts], dim=1) for name in ("means", "scales")
         )
         if not bool(torch.isfinite(means).all() and torch.isfinite(scales).all()):
             raise QuantizationError(
                 f"billm: a mean or scale does not fit into {means.dtype}; use scale_dtype=float32"
             )
-        flags = pack_bits(salient, 1), pack_bits(sparse[:, ~salient], 1)
-        signs = pack_bits(first, 1), pack_bits(second[:, salient], 1)
+        out, inner = first.shape
         return cls(
-            out,
-            inner,
-            block,
-            flags[0],
-            flags[1],
-            signs[0],
-            signs[1],
-            means.cpu(),
-            scales.cpu(),
-            events,
+            out_features=out,
+            in_features=inner,
+            block=block,
+            salient=pack_bits(salient, 1),
+            sparse=pack_bits(sparse[:, ~salient], 1),
+            first=pack_bits(first, 1),
+            second=pack_bits(second[:, salient], 1),
+            means=means.cpu(),
+            scales=scales.cpu(),
+            events=events,
         )
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(out, in) of the weight."""
         return self.out_features, self.in_features
 
     @property
     def paper_bits(self) -> float:
-        """One bit a weight and one more in salient columns: the paper's N_param, measured; flags,
-        means and scales are not in it.
+        """The paper's N_param, measured: one bit for a weight, one more in salient columns.
+
+        Flags, means and scales are not counted.
         """
         return 1 + int(unpack_bits(self.salient, 1, self.in_features).sum()) / self.in_features
 
     def tensors(self) -> dict[str, Tensor]:
-        return {
-            name: getattr(self, name)
-            for name in ("salient", "sparse", "first", "second", "means", "scales")
-        }
+        """Return the stored tensors by field name."""
+        names = ("salient", "sparse", "first", "second", "means", "scales")
+        return {name: getattr(self, name) for name in names}
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> dict[str, int]:
+        """Return the other stored fields."""
         return {
             "out_features": self.out_features,
             "in_features": self.in_features,
@@ -204,7 +183,7 @@ class BinaryWeight:
         }
 
     def dequantize(self) -> Tensor:
-        """(out, in) float32."""
+        """Return the rebuilt weight, (out, in) float32."""
         out, inner = self.shape
         salient = unpack_bits(self.salient, 1, inner).bool()
         count = int(salient.sum())
@@ -217,7 +196,7 @@ class BinaryWeight:
         values = []
         for i, start in enumerate(range(0, inner, self.block)):
             span = slice(start, min(start + self.block, inner))
-            part = _Block(
+            part = _ColumnBlock(
                 salient[span],
                 sparse[:, span],
                 first[:, span],
@@ -227,3 +206,58 @@ class BinaryWeight:
             )
             values.append(part.values())
         return torch.cat(values, dim=1)
+
+
+@register
+@dataclass(frozen=True)
+class BiLLM:
+    """Binarize blocks of columns, with error feedback between blocks.
+
+    Attributes:
+        variant: `code` searches the number of salient columns and the split on the saliency, as the
+            published code does. `fixed` uses the saliency for the columns and splits the weights
+            themselves where the error of the weight is least, at the same storage.
+        block: columns binarized at once.
+        salient_limit: one more than the largest number of salient columns in a block.
+        damping: share of the mean diagonal that is added to H.
+        scale_dtype: type in which means and scales are stored, float16 or float32.
+    """
+
+    method: ClassVar[str] = "billm"
+    paper: ClassVar[str] = "Huang et al., ICML 2024, arXiv 2402.04291"
+    needs_stats: ClassVar[bool] = True
+    formats: ClassVar[tuple[type[QuantizedWeight], ...]] = (BinaryWeight,)
+    contract_options: ClassVar[tuple[Mapping[str, object], ...]] = ({}, {"variant": "fixed"})
+    variant: str = "code"
+    block: int = 128
+    salient_limit: int = 50
+    damping: float = 0.01
+    scale_dtype: str = "float16"
+
+    def __post_init__(self) -> None:
+        check_scale_dtype(self.method, self.scale_dtype)
+        if self.variant not in ("code", "fixed"):
+            raise OptionError(f"billm: variant must be code or fixed, not {self.variant!r}")
+
+    def __call__(self, weight: Tensor, stats: LayerStats | None) -> BinaryWeight:
+        """Quantize one weight (out, in) with the Hessian of its inputs."""
+        weight, stats, dead = prepare(weight, stats, self.method)
+        weight[:, dead] = 0
+        factor, events = inverse_factor(stats, self.damping, weight.device)
+        dtype = SCALE_DTYPES[self.scale_dtype]
+        parts: list[_ColumnBlock] = []
+
+        def quantize(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:
+            chunk = current[:, start : start + upper.shape[0]].contiguous()
+            diagonal = upper.diagonal()
+            saliency = chunk.square() / diagonal.square()
+            salient = search_salient_columns(saliency, self.salient_limit)
+            target = saliency if self.variant == "code" else chunk
+            sparse = search_split(target, salient)
+            block = _binarize(chunk, salient, sparse, dtype)
+            parts.append(block)
+            values = block.values()
+            return values, (chunk - values) / diagonal
+
+        sweep_blocks(weight, factor, self.block, quantize)
+        return BinaryWeight.pack(parts, self.block, events)

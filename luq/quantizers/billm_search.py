@@ -1,5 +1,7 @@
-"""BiLLM's two searches, from order statistics instead of one binarization a candidate: the same
-choices, all rows at once.
+"""BiLLM's two searches: the number of salient columns, and the split of the other weights.
+
+They make the choices of the published code. Errors of all candidates come from order statistics of
+each row instead of one binarization for each candidate.
 """
 
 from __future__ import annotations
@@ -14,10 +16,17 @@ SPLIT_QUANTILES = tuple(q / 100 for q in range(10, 91))
 
 
 def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
-    """(columns,) bool: the first i columns by total saliency, i the first minimum over 1..limit-1
-    of the error on the saliency.
+    """Return the salient columns of a block.
 
-    saliency: (rows, columns). Both parts are binarized to second order, as in the released code.
+    They are the first i columns by total saliency; i is the first minimum over 1..limit-1 of the
+    error on the saliency, with both parts binarized to second order, as in the published code.
+
+    Args:
+        saliency: (rows, columns) float32.
+        limit: one more than the largest i.
+
+    Returns:
+        (columns,) bool.
     """
     most = min(limit, saliency.shape[1]) - 1
     if most < 1:
@@ -28,13 +37,18 @@ def search_salient_columns(saliency: Tensor, limit: int) -> Tensor:
 
 
 def column_errors(values: Tensor, most: int) -> Tensor:
-    """Squared error, summed over rows, of binarizing the first i columns and the others apart, each
-    to second order, for i = 1..most: (most,) float64. values: (rows, columns), the most salient
-    column first.
+    """Return the errors of binarizing the first i columns and the others apart, for i = 1..most.
 
-    A binarization's error needs no more of its entries x than Σ x, Σ x², how many lie below some t,
-    and Σ min(x, t). Of the others these are the row's, looked up in its prefix sums, less those of
-    the first i columns.
+    Each part is binarized to second order. The error of a binarization depends on its entries x
+    only through Σ x, Σ x², the number below some t, and Σ min(x, t). Those of the other columns are
+    those of the row, from its prefix sums, less those of the first i columns.
+
+    Args:
+        values: (rows, columns), the most salient column first.
+        most: largest i.
+
+    Returns:
+        (most,) float64, squared errors summed over rows.
     """
     columns = len(values.T)
     wide = values.T.contiguous()
@@ -87,21 +101,25 @@ def column_errors(values: Tensor, most: int) -> Tensor:
 def _over_first(
     wide: Tensor, thresholds: Sequence[Tensor], *, counting: bool = False
 ) -> list[Tensor]:
-    """Σ min(x, t), or with `counting` how many x < t, over the first i + 1 rows of `wide` (columns,
-    rows), for row i of each t.
+    """Return Σ min(x, t) over the first i + 1 rows of `wide`, for row i of each threshold t.
+
+    Args:
+        wide: (columns, rows).
+        thresholds: (candidates, rows) each.
+        counting: return the number of x < t instead.
     """
     narrow = torch.stack([t.float() for t in thresholds])
-    found = torch.empty_like(narrow)
+    sums = torch.empty_like(narrow)
     space = wide.new_empty(len(narrow), *narrow.shape[1:])
     for i in range(narrow.shape[1]):
         room = space[:, : i + 1]
         (torch.lt if counting else torch.minimum)(wide[: i + 1], narrow[:, i, None], out=room)
-        torch.sum(room, dim=1, out=found[:, i])
-    return list(found.double())
+        torch.sum(room, dim=1, out=sums[:, i])
+    return list(sums.double())
 
 
 class _Rows:
-    """Rows in ascending order with their prefix sums. values: (rows, columns)."""
+    """The rows of a matrix (rows, columns) in ascending order, with their prefix sums."""
 
     def __init__(self, values: Tensor):
         self.ordered = ascending(values)
@@ -111,25 +129,29 @@ class _Rows:
         torch.cumsum(self.ordered, dim=1, dtype=torch.float64, out=self.sums[:, 1:])
 
     def place(self, thresholds: Tensor) -> Tensor:
-        """How many entries of each row lie below each of its thresholds: (rows, queries)."""
+        """Return how many entries of each row are below each of its thresholds, (rows, queries)."""
         return torch.searchsorted(self.ordered, thresholds.to(self.ordered.dtype).contiguous())
 
     def below(self, thresholds: Tensor) -> Tensor:
-        """The same, thresholds and result (queries, rows), as float64."""
+        """Return the same in float64, for thresholds and result of shape (queries, rows)."""
         return self.place(thresholds.T).T.double()
 
     def lesser(self, thresholds: Tensor) -> Tensor:
-        """Σ min(x, t) over each row: thresholds and result (queries, rows)."""
+        """Return Σ min(x, t) over each row, for thresholds and result of shape (queries, rows)."""
         place = self.place(thresholds.T)
         return (self.sums.gather(1, place) + thresholds.T * (self.ordered.shape[1] - place)).T
 
 
 def search_split(target: Tensor, salient: Tensor) -> Tensor:
-    """(rows, columns) bool: entries of the sparse group, |target| >= p, with p the quantile of
-    least binarization error.
+    """Return the sparse group |target| >= p, with p the quantile of least binarization error.
 
-    target: (rows, columns), the saliency or the weight; salient: (columns,) bool, excluded from
-    both groups but, as in the released code, counted as zeros by the quantiles.
+    Args:
+        target: (rows, columns), the saliency or the weight.
+        salient: (columns,) bool, excluded from both groups; as in the published code, the quantiles
+            count these columns as zeros.
+
+    Returns:
+        (rows, columns) bool.
     """
     magnitude = torch.where(salient, 0.0, target.abs())
     ordered = ascending(magnitude.reshape(-1))
@@ -147,12 +169,17 @@ def search_split(target: Tensor, salient: Tensor) -> Tensor:
 
 
 def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
-    """Squared error, summed over rows, of binarizing |v| < p and |v| >= p apart, for every
-    threshold p: (thresholds,) float64.
+    """Return the errors of binarizing |v| < p and |v| >= p apart, for every threshold p.
 
-    values: (rows, columns). In a sorted row the first group is one run of places and the second
-    what lies outside it, so that counts, sums and absolute deviations come from prefix sums:
-    nothing is done once for each weight and threshold.
+    In a sorted row the first group is one interval and the second what is outside it. Counts, sums
+    and absolute deviations come from prefix sums, with no work for each weight and threshold.
+
+    Args:
+        values: (rows, columns).
+        thresholds: (candidates,).
+
+    Returns:
+        (candidates,) float64, squared errors summed over rows.
     """
     rows, columns = values.shape
     row = _Rows(values)
@@ -168,7 +195,7 @@ def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
     total = row.sums[:, -1:]
 
     def deviations(mean: Tensor) -> tuple[Tensor, Tensor]:
-        """Σ |v - mean| over the first group and over the whole row."""
+        """Return Σ |v - mean| over the first group and over the whole row."""
         place = row.place(mean)
         at = row.sums.gather(1, place)
         whole = mean * (2 * place - columns) + total - 2 * at
@@ -184,17 +211,14 @@ def split_errors(values: Tensor, thresholds: Tensor) -> Tensor:
         mean = group_sum / count.clamp(min=1)
         within, whole = deviations(mean)
         spread = whole - within if outside else within
-        # Σ (v - μ)² - c α² with α = Σ |v - μ| / c; the squares of both groups add up to those of
-        # the row
+        # The error is Σ (v - μ)² - c α² with α = Σ |v - μ| / c, and the squares of both groups add
+        # up to those of the row.
         explained += (count * mean.square() + spread.square() / count.clamp(min=1)).sum(dim=0)
     return values.double().square().sum() - explained
 
 
 def ascending(values: Tensor) -> Tensor:
-    """Sorted along the last dimension.
-
-    On a CPU NumPy's vectorised sort takes a fraction of torch's time.
-    """
+    """Sort along the last dimension; on a CPU with NumPy, which is several times faster."""
     if values.device.type == "cpu":
         return torch.from_numpy(np.sort(values.numpy(), axis=-1))
     return values.sort(dim=-1).values

@@ -1,99 +1,191 @@
-"""The registry: one published method a file.
+"""The registry of quantizers.
 
-A new one is one file here and one line below, or an entry point of another package in the group
-`luq.quantizers` whose object is the quantizer's class.
+A method is one file in this folder with a class decorated by `register`, or a class of another
+package that an entry point in the group `luq.quantizers` names. See docs/extending/quantizer.md.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Mapping
+import importlib
+import pkgutil
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from luq.quantizers.awq import AWQ
-from luq.quantizers.billm import BiLLM, BinaryWeight
-from luq.quantizers.gptq import GPTQ
-from luq.quantizers.keep import DenseWeight, Keep
-from luq.quantizers.pbllm import PBLLM, PartialWeight
-from luq.quantizers.rtn import RTN
-from luq.quantizers.sage import SAGE, GroupedWeight
-from luq.rounding.grids import GridWeight
-from luq.types import Event, OptionError, QuantizationError, QuantizedWeight, Quantizer
+from luq.types import (
+    Event,
+    OptionError,
+    QuantizationError,
+    QuantizedWeight,
+    Quantizer,
+    RegistrationError,
+    UnknownFormat,
+)
 
-__all__ = [
-    "AWQ",
-    "GPTQ",
-    "PBLLM",
-    "RTN",
-    "SAGE",
-    "BiLLM",
-    "Keep",
-    "build_quantizer",
-    "describe_quantizer",
-    "rebuild_weight",
-]
+PACKAGE = GROUP = "luq.quantizers"
+# Filled by `register` while modules are imported.
+QUANTIZERS: dict[str, type[Quantizer]] = {}
 
-GROUP = "luq.quantizers"
-QUANTIZERS: dict[str, type] = {
-    cls.method: cls for cls in (Keep, RTN, GPTQ, AWQ, BiLLM, PBLLM, SAGE)
-}
-FORMATS: dict[str, type] = {
-    cls.format: cls for cls in (DenseWeight, GridWeight, BinaryWeight, PartialWeight, GroupedWeight)
-}
+Class = TypeVar("Class", bound=type[Quantizer])
+
+
+def register(cls: Class) -> Class:
+    """Register a quantizer under its `method`, as a decorator of a frozen dataclass.
+
+    Registering a class again, or a class with the same module and name (a module that is reloaded),
+    replaces it.
+
+    Raises:
+        RegistrationError: The class is not a quantizer, or its method or one of its formats has the
+            name of another.
+    """
+    _check_class(cls)
+    others = [known for known in QUANTIZERS.values() if not _same_definition(known, cls)]
+    formats = {packed.format: packed for known in others for packed in known.formats}
+    for known in others:
+        if known.method == cls.method:
+            raise RegistrationError(
+                f"{_full_name(cls)} is called {cls.method!r}, and so is {_full_name(known)}; rename"
+                " one"
+            )
+    for packed in cls.formats:
+        known_format = formats.get(packed.format, packed)
+        if not _same_definition(known_format, packed):
+            raise RegistrationError(
+                f"{_full_name(packed)} has the format {packed.format!r}, and so has"
+                f" {_full_name(known_format)}; rename one"
+            )
+    QUANTIZERS[cls.method] = cls
+    return cls
+
+
+def _check_class(cls: object) -> None:
+    """Raise RegistrationError unless the object is the class of a quantizer."""
+    formats = getattr(cls, "formats", None)
+    if not isinstance(cls, type) or not _is_frozen_dataclass(cls):
+        problem = "it must be a frozen dataclass"
+    elif not isinstance(getattr(cls, "method", None), str):
+        problem = "it needs a name in `method`"
+    elif not hasattr(cls, "needs_stats"):
+        problem = "it must say in `needs_stats` whether it uses calibration statistics"
+    elif "__call__" not in dir(cls):
+        problem = "it needs `__call__(weight, stats)`"
+    elif not (isinstance(formats, tuple) and formats and all(map(_is_format, formats))):
+        problem = "it needs the classes of its packed weights, each with a `format`, in `formats`"
+    else:
+        return
+    raise RegistrationError(f"{_full_name(cls)} is no quantizer: {problem}")
+
+
+def _is_frozen_dataclass(cls: type) -> bool:
+    return bool(getattr(getattr(cls, "__dataclass_params__", None), "frozen", False))
+
+
+def _is_format(cls: object) -> bool:
+    return (
+        isinstance(cls, type)
+        and dataclasses.is_dataclass(cls)
+        and isinstance(getattr(cls, "format", None), str)
+        and hasattr(cls, "dequantize")
+    )
+
+
+def _full_name(cls: object) -> str:
+    name = getattr(cls, "__qualname__", None)
+    return f"{getattr(cls, '__module__', '')}.{name}" if name else repr(cls)
+
+
+def _same_definition(first: type, second: type) -> bool:
+    return first is second or _full_name(first) == _full_name(second)
 
 
 @functools.cache
-def installed_quantizers() -> dict[str, type]:
-    """Quantizers of other packages by method name.
+def _import_modules() -> None:
+    """Import every module of this folder, so that its quantizers register themselves."""
+    folder = importlib.import_module(PACKAGE).__path__
+    for module in pkgutil.iter_modules(folder, f"{PACKAGE}."):
+        importlib.import_module(module.name)
 
-    Raises ValueError for one that takes a name which exists, or is no quantizer.
-    """
-    found: dict[str, type] = {}
+
+@functools.cache
+def _import_entry_points() -> None:
+    """Register the quantizers of other packages. Raises RegistrationError."""
     for point in entry_points(group=GROUP):
-        cls = point.load()
-        name = getattr(cls, "method", None)
-        if not (
-            isinstance(cls, type)
-            and dataclasses.is_dataclass(cls)
-            and isinstance(name, str)
-            and hasattr(cls, "needs_stats")
-        ):
-            raise ValueError(
-                f"entry point {point.name} ({point.value}) is no quantizer: it must be a frozen"
-                " dataclass with method and needs_stats"
-            )
-        if name in QUANTIZERS or name in found:
-            raise ValueError(
-                f"entry point {point.name} ({point.value}) is called {name!r}, and so is another"
-                " quantizer; rename one"
-            )
-        found[name] = cls
-    return found
+        try:
+            register(point.load())
+        except RegistrationError as error:
+            raise RegistrationError(f"entry point {point.name} ({point.value}): {error}") from error
+        except Exception as error:
+            raise RegistrationError(
+                f"entry point {point.name} ({point.value}) cannot be loaded:"
+                f" {type(error).__name__}: {error}; repair or uninstall its package"
+            ) from error
+
+
+def quantizer_classes(*, plugins: bool = False) -> dict[str, type[Quantizer]]:
+    """Return the classes of quantizers by method name, sorted.
+
+    Args:
+        plugins: load the entry points of other packages, and return every registered class, not
+            only those of this folder.
+
+    Raises:
+        RegistrationError: A plugin cannot be loaded or registered.
+    """
+    _import_modules()
+    if plugins:
+        _import_entry_points()
+    return {
+        method: cls
+        for method, cls in sorted(QUANTIZERS.items())
+        if plugins or cls.__module__.startswith(f"{PACKAGE}.")
+    }
 
 
 def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
-    """The quantizer of that name with those fields. Raises OptionError that lists what exists."""
-    known_methods = QUANTIZERS if method in QUANTIZERS else {**QUANTIZERS, **installed_quantizers()}
-    if method not in known_methods:
+    """Return the quantizer of that name with those options.
+
+    Other packages are imported only for a method that is not one of luq's.
+
+    Raises:
+        OptionError: The method or an option is unknown, or a value is not allowed. The message
+            lists what exists.
+        RegistrationError: The method is unknown, and a plugin cannot be loaded.
+    """
+    _import_modules()
+    if method not in QUANTIZERS:
+        _import_entry_points()
+    if method not in QUANTIZERS:
         raise OptionError(
-            f"unknown quantizer {method!r}; choose one of {', '.join(sorted(known_methods))}"
+            f"unknown quantizer {method!r}; choose one of {', '.join(sorted(QUANTIZERS))}"
         )
-    cls = known_methods[method]
-    known = {f.name: f for f in dataclasses.fields(cls)}
-    unknown = sorted(set(options) - set(known))
+    names = [field.name for field in _fields(QUANTIZERS[method])]
+    unknown = sorted(set(options) - set(names))
     if unknown:
-        raise OptionError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(known)}")
-    built: Quantizer = cls(**options)
-    return built
+        raise OptionError(f"{method} has no option {', '.join(unknown)}; it has {', '.join(names)}")
+    return QUANTIZERS[method](**options)
 
 
 def describe_quantizer(quantizer: Quantizer) -> dict[str, Any]:
-    """Method name and every field: what a digest is made of."""
+    """Return the method's name and every option: what a digest is made of."""
     return {"method": quantizer.method, **dataclasses.asdict(quantizer)}  # type: ignore[call-overload]
+
+
+def quantizer_label(quantizer: Quantizer) -> str:
+    """Return the method and every option that differs from its default: `gptq(bits=3)`.
+
+    Two quantizers with the same label are equal.
+    """
+    options = [
+        f"{field.name}={value}"
+        for field in _fields(type(quantizer))
+        if (value := getattr(quantizer, field.name)) != field.default
+    ]
+    return quantizer.method + (f"({', '.join(options)})" if options else "")
 
 
 def rebuild_weight(
@@ -102,26 +194,47 @@ def rebuild_weight(
     tensors: Mapping[str, Tensor],
     events: tuple[Event, ...] = (),
 ) -> QuantizedWeight:
-    """The packed weight of format `name` from what was stored.
+    """Return a packed weight from its stored parts.
 
-    Raises QuantizationError when fields are missing or too many.
+    Args:
+        name: of the format.
+        header: fields that are no tensors.
+        tensors: fields that are tensors.
+        events: see `luq.types.QuantizedWeight`.
 
-    A quantizer of another package names the formats that it brings in its attribute `formats`.
+    Raises:
+        UnknownFormat: No installed package has the format.
+        QuantizationError: Parts are missing, or there are too many.
     """
-    brought = (f for cls in installed_quantizers().values() for f in getattr(cls, "formats", ()))
-    cls = FORMATS.get(name) or next((f for f in brought if f.format == name), None)
-    if cls is None:
+    cls = _format_class(name)
+    fields = _fields(cls)
+    names = {field.name for field in fields} - {"events"}
+    optional = {field.name for field in fields if "None" in str(field.type)}
+    parts = set(header) | set(tensors)
+    if parts - names or (names - optional) - parts:
         raise QuantizationError(
-            f"unknown weight format {name!r}; this version knows {', '.join(sorted(FORMATS))}"
+            f"a {name} weight has the parts {sorted(names)}, but {sorted(parts)} are stored"
         )
-    names = {f.name for f in dataclasses.fields(cls)} - {"events"}
-    optional = {f.name for f in dataclasses.fields(cls) if "None" in str(f.type)}
-    given = set(header) | set(tensors)
-    if given - names or (names - optional) - given:
-        raise QuantizationError(
-            f"a {name} weight has the parts {sorted(names)}, found {sorted(given)}"
-        )
-    rebuilt: QuantizedWeight = cls(
-        **header, **{o: None for o in optional if o not in tensors}, **tensors, events=events
+    absent = dict.fromkeys(optional - set(tensors))
+    make: Callable[..., QuantizedWeight] = cls
+    return make(**header, **absent, **tensors, events=events)
+
+
+def _format_class(name: str) -> type[QuantizedWeight]:
+    for load in (_import_modules, _import_entry_points):
+        try:
+            load()
+        except RegistrationError as error:
+            raise UnknownFormat(f"this weight has the format {name!r}, and {error}") from error
+        for cls in QUANTIZERS.values():
+            for packed in cls.formats:
+                if packed.format == name:
+                    return packed
+    raise UnknownFormat(
+        f"this weight has the format {name!r}, which no installed package knows: install the"
+        " package that made it"
     )
-    return rebuilt
+
+
+def _fields(cls: type) -> tuple[dataclasses.Field[Any], ...]:
+    return dataclasses.fields(cls)

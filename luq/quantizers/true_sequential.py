@@ -1,36 +1,43 @@
-"""True-sequential quantization: inside a block, every group of linears is calibrated behind the
-groups already quantized.
+"""True-sequential quantization of a block, an option of GPTQ (Frantar et al., ICLR 2023).
+
+Each group of linears with a common input is calibrated behind the groups already quantized.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import torch
 from torch import nn
 
 from luq.calibration.hessian import HessianSum
-from luq.decoder.blocks import BlockInput, BlockWeights, batched, watch_inputs
+from luq.decoder.blocks import BlockInput, BlockWeights, Watcher, batched, watch_inputs
 from luq.decoder.families import Family, block_linears
 from luq.types import QuantizationError, QuantizedWeight, Quantizer
 
 
 @torch.no_grad()
-def quantize_in_turn(
+def quantize_true_sequential(
     quantizer: Quantizer, block: nn.Module, family: Family, inputs: Sequence[BlockInput]
 ) -> BlockWeights:
-    """The groups of `family.shared_inputs` one after the other (GPTQ's true-sequential: k, v, q; o;
-    up, gate; down), a pass over the inputs for each. The block itself stays as it is. Raises
-    QuantizationError that names the linear.
+    """Quantize the groups of `family.shared_inputs` in turn, with one pass over the inputs each.
+
+    Args:
+        quantizer: called for each weight with the Hessian of its current inputs.
+        block: not changed; the work is done on a copy.
+        family: the model's family.
+        inputs: the block's calibration inputs.
+
+    Raises:
+        QuantizationError: Names the linear.
     """
-    working, inputs = copy.deepcopy(block), batched(inputs)
+    working, batches = copy.deepcopy(block), batched(inputs)
     linears = block_linears(working, family)
     weights: dict[str, QuantizedWeight] = {}
     for group in family.shared_inputs:
         total = HessianSum(linears[group[0]].in_features, linears[group[0]].weight.device)
-        watch_inputs(working, inputs, {linears[group[0]]: _adding_to(total)})
+        watch_inputs(working, batches, {linears[group[0]]: _add_to(total)})
         stats = total.stats(group[0])
         for name in group:
             try:
@@ -41,5 +48,5 @@ def quantize_in_turn(
     return BlockWeights({name: weights[name] for name in family.linears})
 
 
-def _adding_to(total: HessianSum) -> Callable[[tuple[Any, ...], dict[str, Any]], None]:
+def _add_to(total: HessianSum) -> Watcher:
     return lambda args, _kwargs: total.add(args[0])

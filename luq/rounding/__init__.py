@@ -1,0 +1,1 @@
+"""Rounding of weights: grids, error feedback and packed formats."""

@@ -1,4 +1,7 @@
-"""Error feedback over columns (OBQ/GPTQ), written once for every method that uses it."""
+"""Error feedback over columns, for every method that uses it.
+
+Source: OBQ (Frantar and Alistarh, NeurIPS 2022) and GPTQ (Frantar et al., ICLR 2023).
+"""
 
 from __future__ import annotations
 
@@ -7,25 +10,38 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from luq.types import Event, Factor, LayerStats, QuantizationError, require_finite
+from luq.types import Event, Factor, LayerStats, QuantizationError, Quantizer, require_finite
 
-BlockQuantizer = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+# (current weight (out, in), U of the columns (width, width), first column) -> values and errors,
+# both (out, width).
+ColumnsQuantizer = Callable[[Tensor, Tensor, int], tuple[Tensor, Tensor]]
+# (current weight (out, in), column (out,), its index, where to write its value (out,)).
 ColumnQuantizer = Callable[[Tensor, Tensor, int, Tensor], None]
-MAX_ESCALATIONS = 3
-# Columns between two updates of the block they lie in: few enough for the rank-one updates to stay
-# in the cache.
+MAX_ESCALATIONS = 3  # times that the damping is multiplied by ten
+# Columns between two matrix updates inside a block: few enough for the rank-one updates to stay in
+# the cache.
 SUBBLOCK = 16
-LEAF = 128
+LEAF = 128  # size below which a triangle is inverted directly
 
 
 def prepare(
     weight: Tensor, stats: LayerStats | None, method: str
 ) -> tuple[Tensor, LayerStats, Tensor]:
-    """Checked arguments: a copy of the weight (out, in) float32, its statistics, and its dead
-    columns (in,) bool.
+    """Check the arguments of a method that uses a Hessian.
 
-    The weights of a column whose input is always zero cannot matter and are to be set to zero
-    (GPTQ's rule).
+    The weights of a dead column, whose input is always zero, have no effect; GPTQ sets them to
+    zero.
+
+    Args:
+        weight: (out, in).
+        stats: statistics of the layer.
+        method: name, for messages.
+
+    Returns:
+        A copy of the weight in float32, the statistics, and the dead columns (in,) bool.
+
+    Raises:
+        QuantizationError: The weight or the statistics cannot be used.
     """
     require_matrix(weight, method)
     if stats is None:
@@ -51,7 +67,7 @@ def prepare(
 
 
 def require_matrix(weight: Tensor, method: str) -> None:
-    """Raise QuantizationError unless the weight is a finite matrix."""
+    """Raise QuantizationError, naming the method, unless the weight is a finite matrix."""
     if weight.ndim != 2 or weight.numel() == 0:
         raise QuantizationError(
             f"{method}: the weight has the shape {tuple(weight.shape)}; a linear layer has (out,"
@@ -61,29 +77,43 @@ def require_matrix(weight: Tensor, method: str) -> None:
 
 
 def activation_order(hessian: Tensor) -> Tensor:
-    """(in,): columns by descending H_jj, taken before damping; ties by index (GPTQ's act-order)."""
+    """Return the columns by descending H_jj before damping, (in,); ties by index.
+
+    Source: act-order in the code of GPTQ.
+    """
     return torch.argsort(hessian.diagonal(), descending=True, stable=True)
 
 
 def inverse_factor(
     stats: LayerStats, damping: float, device: torch.device, *, act_order: bool = False
 ) -> tuple[Tensor, tuple[Event, ...]]:
-    """Upper triangular U with (H + λI)⁻¹ = UᵀU and λ = damping · mean(diag H):
+    """Return the upper triangular U with (H + λI)⁻¹ = UᵀU and λ = damping · mean(diag H).
 
-    (in, in) float32 on `device`, where it is computed, and what had to be done to get it.
+    It is computed once for each Hessian and cached in `stats.factors`. Where H + λI is not positive
+    definite, λ is multiplied by ten, at most MAX_ESCALATIONS times.
 
-    With act_order for the columns in `activation_order`. Computed once for each Hessian and kept in
-    `stats.factors`. Dead columns (H_jj = 0) count as zeros in the mean and then get the mean
-    themselves: the published code gives them 1, so that λ depends on the Hessian's scale; here it
-    does not, and where H is large the two agree. Where H + λI is not positive definite, λ is
-    multiplied by ten, at most three times; an escalation is an event, and so are fewer calibration
-    tokens than inputs.
+    Dead columns (H_jj = 0) count as zeros in the mean and then get the mean themselves. The code of
+    GPTQ gives them 1, so that λ depends on the scale of the Hessian; here it does not, and where H
+    is large the two agree.
+
+    Args:
+        stats: statistics of the layer.
+        damping: λ as a share of the mean diagonal.
+        device: where U is computed.
+        act_order: whether the columns are in `activation_order`.
+
+    Returns:
+        U, (in, in) float32 on `device`, and events: an increased damping, or fewer calibration
+        tokens than inputs.
+
+    Raises:
+        QuantizationError: H is not positive definite even with the largest damping.
     """
-    name = f"{damping:g}{'-act-order' if act_order else ''}"
-    factor = stats.factors.load(name)
+    name = _factor_name(damping, act_order=act_order)
+    factor = stats.factors.get(name)
     if factor is None:
         factor = _factorize(_reversed_hessian(stats.hessian, device, act_order=act_order), damping)
-        stats.factors.save(name, factor)
+        stats.factors[name] = factor
     events = []
     if stats.tokens < len(stats.hessian):
         events.append(
@@ -100,10 +130,22 @@ def inverse_factor(
     return factor.upper.to(device), tuple(events)
 
 
-def _reversed_hessian(hessian: Tensor, device: torch.device, *, act_order: bool) -> Tensor:
-    """A copy in float64, columns in the order in which they are quantized, from the last to the
-    first.
+def factor_names(quantizer: Quantizer) -> list[str]:
+    """Names, in `LayerStats.factors`, of the factors that a quantizer works with: by its fields
+    `damping` and `act_order`, none where it has no damping.
     """
+    damping = getattr(quantizer, "damping", None)
+    if damping is None:
+        return []
+    return [_factor_name(damping, act_order=getattr(quantizer, "act_order", False))]
+
+
+def _factor_name(damping: float, *, act_order: bool) -> str:
+    return f"{damping:g}{'-act-order' if act_order else ''}"
+
+
+def _reversed_hessian(hessian: Tensor, device: torch.device, *, act_order: bool) -> Tensor:
+    """Copy the Hessian in float64, with columns from the last to be quantized to the first."""
     if not act_order:
         return hessian.to(device, torch.float64).flip(0, 1)
     order = activation_order(hessian).flip(0).to(device)
@@ -111,12 +153,15 @@ def _reversed_hessian(hessian: Tensor, device: torch.device, *, act_order: bool)
 
 
 def _factorize(backward: Tensor, damping: float) -> Factor:
-    """backward:
+    """Compute the factor from the Hessian with columns reversed.
 
-    (in, in) float64, the Hessian with columns reversed, J H J; it is used up. With L Lᵀ = J H J the
-    factor is the inverse of J L J: one Cholesky factor and the inverse of a triangle, where the
-    published code inverts the whole matrix. Memory holds two such matrices at once: 5.8 GB for
-    18,944 inputs.
+    With L Lᵀ = J H J, J the reversal, U is the inverse of J L J: one Cholesky factor and the
+    inverse of a triangle, where the code of GPTQ inverts the whole matrix. Two such matrices are in
+    memory at once: 5.8 GB for 18,944 inputs.
+
+    Args:
+        backward: J H J, (in, in) float64; overwritten.
+        damping: share of the mean diagonal.
     """
     mean = backward.diagonal().flip(0).mean()
     backward.diagonal()[backward.diagonal() == 0] = mean
@@ -138,9 +183,7 @@ def _factorize(backward: Tensor, damping: float) -> Factor:
 
 
 def _invert_lower(matrix: Tensor) -> None:
-    """Invert a lower triangular matrix in place, by halves: almost all of the work is matrix
-    products.
-    """
+    """Invert a lower triangular matrix in place, by halves: most of the work is matrix products."""
     size = len(matrix)
     if size <= LEAF:
         matrix.copy_(
@@ -156,13 +199,19 @@ def _invert_lower(matrix: Tensor) -> None:
     torch.matmul(second @ corner, first, out=corner).neg_()
 
 
-def sweep_blocks(weight: Tensor, factor: Tensor, block: int, quantize: BlockQuantizer) -> Tensor:
-    """Quantize `block` columns at a time and push each block's error to the columns on its right:
-    W[:, rest] -= E U[block, rest].
+def sweep_blocks(weight: Tensor, factor: Tensor, block: int, quantize: ColumnsQuantizer) -> Tensor:
+    """Quantize `block` columns at a time and add each block's error to the columns on its right.
 
-    quantize(W, U_bb, start) sees the whole current weight (out, in), the block's part of U and the
-    block's first column, and returns the block's values and its error E, both (out, width). Returns
-    the quantized weight (out, in) float32. Inside, columns are contiguous.
+    W[:, rest] -= E U[block, rest], the lazy update of GPTQ.
+
+    Args:
+        weight: (out, in) float32.
+        factor: U, (in, in).
+        block: columns between two updates.
+        quantize: gives the values and the error E of each block; it gets the whole current weight.
+
+    Returns:
+        The quantized weight, (out, in) float32. In memory its columns are contiguous.
     """
     current = weight.T.contiguous()
     result = torch.empty_like(current)
@@ -175,10 +224,13 @@ def sweep_blocks(weight: Tensor, factor: Tensor, block: int, quantize: BlockQuan
     return swept
 
 
-def column_by_column(quantize: ColumnQuantizer) -> BlockQuantizer:
-    """A block quantizer that pushes every column's error to the columns on its right inside the
-    block as well: e = (w - q) / U_ii, w_j -= e U_ij (GPTQ). quantize(W, column, place, value) sees
-    the current whole weight and writes the column's value, both (out,).
+def column_by_column(quantize: ColumnQuantizer) -> ColumnsQuantizer:
+    """Return a function for `sweep_blocks` that also feeds errors back inside a block.
+
+    e = (w - q) / U_ii, w_j -= e U_ij for the columns j on the right (GPTQ, equations 2 and 3).
+
+    Args:
+        quantize: writes the value of one column.
     """
 
     def quantize_block(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:

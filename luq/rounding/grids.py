@@ -1,12 +1,10 @@
-"""Uniform grids: from a range to scale and zero point, from weights to codes, and the packed form
-of both.
-"""
+"""Uniform grids: scale and zero point from a range, codes from weights, and the packed form."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar, Self
 
 import torch
 from torch import Tensor
@@ -19,7 +17,7 @@ SCALE_DTYPES: dict[str, torch.dtype] = {"float16": torch.float16, "float32": tor
 
 
 def check_grid_options(method: str, bits: int, group: int, scale_dtype: str) -> None:
-    """Raise ValueError for a grid that no format can hold."""
+    """Raise OptionError, naming the method, for a grid that the packed format cannot hold."""
     if not 2 <= bits <= 8:
         raise OptionError(f"{method}: bits is {bits}; choose 2 to 8")
     if group != -1 and group < 1:
@@ -30,6 +28,7 @@ def check_grid_options(method: str, bits: int, group: int, scale_dtype: str) -> 
 
 
 def check_scale_dtype(method: str, scale_dtype: str) -> None:
+    """Raise OptionError, naming the method, unless scales can be stored in this type."""
     if scale_dtype not in SCALE_DTYPES:
         raise OptionError(
             f"{method}: scale_dtype is {scale_dtype!r}; choose one of {', '.join(SCALE_DTYPES)}"
@@ -38,10 +37,12 @@ def check_scale_dtype(method: str, scale_dtype: str) -> None:
 
 @dataclass(frozen=True)
 class Grid:
-    """scale:
+    """A uniform grid for each row: value = scale · (code - zero).
 
-    (rows, 1) float32, already rounded to what is stored; zero: (rows, 1) float32 holding integers;
-    top: largest code.
+    Attributes:
+        scale: (rows, 1) float32, already rounded to the type in which it is stored.
+        zero: (rows, 1) float32 with integer values.
+        top: largest code; codes are 0..top.
     """
 
     scale: Tensor
@@ -49,9 +50,10 @@ class Grid:
     top: int
 
     def codes(self, weight: Tensor, out: Tensor | None = None) -> Tensor:
-        # Adding and subtracting 1.5 · 2²³ rounds to even, as torch.round does, without waking a
-        # second thread for a single column; beyond 2²² steps it is inexact, but there codes are cut
-        # to the grid's ends anyway.
+        """Return the nearest codes of a weight (rows, columns), as float32."""
+        # Adding and subtracting 1.5 · 2²³ rounds to even, as torch.round does, but on one thread,
+        # which is faster for single columns. Beyond 2²² steps it is inexact; such codes are clamped
+        # anyway.
         return (
             torch.div(weight, self.scale, out=out)
             .add_(ROUNDER)
@@ -61,20 +63,29 @@ class Grid:
         )
 
     def value(self, codes: Tensor, out: Tensor | None = None) -> Tensor:
+        """Return the values of codes (rows, columns), as float32."""
         return torch.sub(codes, self.zero, out=out).mul_(self.scale)
 
     def for_columns(self) -> Grid:
-        """The same grid for single columns: scale and zero (rows,)."""
+        """Return the same grid for single columns, with scale and zero (rows,)."""
         return Grid(self.scale[:, 0], self.zero[:, 0], self.top)
 
 
 def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.dtype) -> Grid:
-    """The min/max grid of each row of `weight` (rows, columns), as in GPTQ (Frantar et al. 2023):
-    zero is always representable.
+    """Fit a min/max grid to each row; zero is always representable.
 
     Asymmetric: s = (hi - lo) / (2^b - 1), z = round(-lo / s) with lo <= 0 <= hi. Symmetric: hi =
     max |w| and, where any weight is negative, lo = -hi; z = 2^(b-1). Rows of zeros get the range
-    -1..1.
+    -1..1. Source: the code of GPTQ (Frantar et al., ICLR 2023).
+
+    Args:
+        weight: (rows, columns) float32.
+        bits: of a code.
+        symmetric: whether the zero point is fixed.
+        scale_dtype: type in which the scale is stored.
+
+    Raises:
+        QuantizationError: A scale does not fit into `scale_dtype`.
     """
     low = weight.amin(dim=1, keepdim=True).clamp(max=0)
     high = weight.amax(dim=1, keepdim=True).clamp(min=0)
@@ -85,8 +96,7 @@ def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.d
     low, high = torch.where(empty, -1.0, low), torch.where(empty, 1.0, high)
     top = 2**bits - 1
     scale = ((high - low) / top).to(scale_dtype).float()
-    # A range below the smallest stored number would divide by zero: such rows get the smallest
-    # scale that can be stored.
+    # A range below the smallest number of the type would give a scale of zero.
     scale = scale.clamp(min=torch.finfo(scale_dtype).smallest_normal)
     if not bool(torch.isfinite(scale).all()):
         raise QuantizationError(
@@ -103,12 +113,20 @@ def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.d
 
 @dataclass(frozen=True)
 class GridWeight:
-    """Codes on uniform grids, packed. groups: columns `c` use grid `c // group`, or
-    `group_index[c]` where columns were reordered.
+    """A weight as codes on uniform grids.
 
-    codes: packed (out * in) integers of `bits` bits; scale: (out, groups); zero: packed (out *
-    groups), absent for symmetric grids; group_index: packed (in,), absent unless groups follow
-    another order of the columns.
+    Column c uses grid `c // group`, or `group_index[c]` where columns were reordered.
+
+    Attributes:
+        out_features: rows of the weight.
+        in_features: columns of the weight.
+        bits: of a code.
+        group: columns that share a grid.
+        codes: packed, `bits` bits for each weight.
+        scale: (out, groups), float16 or float32.
+        zero: packed, `bits` bits for each grid; None for symmetric grids.
+        group_index: packed, (in,); None unless groups follow another order of the columns.
+        events: see `luq.types.QuantizedWeight`.
     """
 
     format: ClassVar[str] = "grid"
@@ -134,20 +152,33 @@ class GridWeight:
         scale_dtype: torch.dtype,
         group_index: Tensor | None = None,
         events: tuple[Event, ...] = (),
-    ) -> GridWeight:
-        """codes: (out, in); scale, zero: (out, groups); group_index: (in,) or None."""
+    ) -> Self:
+        """Pack a weight.
+
+        Args:
+            codes: (out, in) integers in 0..2**bits-1, any numeric type.
+            scale: (out, groups).
+            zero: (out, groups) integers in 0..2**bits-1; None for symmetric grids.
+            bits: of a code.
+            group: columns that share a grid.
+            scale_dtype: type in which the scale is stored.
+            group_index: (in,) grid of each column; None for contiguous groups.
+            events: see `luq.types.QuantizedWeight`.
+
+        Raises:
+            QuantizationError: A code does not fit, or there are too many groups for an index.
+        """
         out, inner = codes.shape
+        packed_zero = None if zero is None else pack_bits(zero, bits)
         packed_index = (
             None if group_index is None else pack_bits(group_index, _index_bits(scale.shape[1]))
         )
-        packed_zero = None if zero is None else pack_bits(zero, bits)
-        packed = pack_bits(codes, bits)
         return cls(
             out,
             inner,
             bits,
             group,
-            packed,
+            pack_bits(codes, bits),
             scale.to(scale_dtype).cpu(),
             packed_zero,
             packed_index,
@@ -156,13 +187,16 @@ class GridWeight:
 
     @property
     def shape(self) -> tuple[int, int]:
+        """(out, in) of the weight."""
         return self.out_features, self.in_features
 
     @property
     def paper_bits(self) -> float:
+        """Bits of a code; scales and zero points are not counted."""
         return float(self.bits)
 
     def tensors(self) -> dict[str, Tensor]:
+        """Return the stored tensors by field name."""
         named = {
             "codes": self.codes,
             "scale": self.scale,
@@ -171,7 +205,8 @@ class GridWeight:
         }
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> dict[str, int]:
+        """Return the other stored fields."""
         return {
             "out_features": self.out_features,
             "in_features": self.in_features,
@@ -180,21 +215,18 @@ class GridWeight:
         }
 
     def dequantize(self) -> Tensor:
-        """(out, in) float32."""
+        """Return the rebuilt weight, (out, in) float32."""
         out, inner = self.shape
         groups = self.scale.shape[1]
         scale = self.scale.float()
         zero = torch.full_like(scale, float(2 ** (self.bits - 1)))
         if self.zero is not None:
             zero = unpack_bits(self.zero, self.bits, out * groups).reshape(out, groups).float()
-        values = unpack_bits(
-            self.codes, self.bits, out * inner
-        ).float()  # in place from here: these layers are large
+        # From here in place: these layers are large.
+        values = unpack_bits(self.codes, self.bits, out * inner).float()
         if self.group_index is None and inner % self.group == 0:
-            values = (
-                values.view(out, groups, self.group).sub_(zero[..., None]).mul_(scale[..., None])
-            )
-            return values.view(out, inner)
+            values = values.view(out, groups, self.group)
+            return values.sub_(zero[..., None]).mul_(scale[..., None]).view(out, inner)
         if self.group_index is None:
             index = torch.arange(inner, device=scale.device) // self.group
         else:
@@ -211,9 +243,15 @@ def round_to_grids(
     symmetric: bool,
     scale_dtype: torch.dtype,
 ) -> GridWeight:
-    """Each weight to the nearest code of its row's and group's grid. weight:
+    """Round each weight to the nearest code of the grid of its row and group.
 
-    (out, in); group: columns, the last one may have fewer.
+    Args:
+        weight: (out, in) float32.
+        group: columns that share a grid; the last group may have fewer.
+        fit: gives the grid of a group (out, columns).
+        bits: of a code.
+        symmetric: whether the zero points are fixed and not stored.
+        scale_dtype: type in which scales are stored.
     """
     parts = weight.split(group, dim=1)
     grids = [fit(part) for part in parts]

@@ -1,4 +1,4 @@
-"""Integers to bytes and back, bit by bit: what is stored is what is counted."""
+"""Pack small integers into bytes without gaps, and unpack them."""
 
 from __future__ import annotations
 
@@ -11,11 +11,18 @@ LANES = 8  # eight codes of b bits fill b bytes
 
 
 def pack_bits(codes: Tensor, bits: int) -> Tensor:
-    """Integers in 0..2**bits-1, any shape, as a byte string:
+    """Pack integers, least significant bit first.
 
-    (ceil(n * bits / 8),) uint8 on the CPU, least significant bit first, no gaps.
+    Args:
+        codes: integers in 0..2**bits-1, any shape and numeric type.
+        bits: 1 to 8.
 
-    Raises ValueError for bits outside 1..8 and QuantizationError for a code that does not fit.
+    Returns:
+        (ceil(n * bits / 8),) uint8 on the CPU.
+
+    Raises:
+        ValueError: bits is outside 1..8.
+        QuantizationError: A code does not fit into the bits.
     """
     if not 1 <= bits <= 8:
         raise ValueError(f"bits must be 1 to 8, not {bits}")
@@ -36,9 +43,18 @@ def pack_bits(codes: Tensor, bits: int) -> Tensor:
 
 
 def unpack_bits(packed: Tensor, bits: int, count: int) -> Tensor:
-    """The inverse of `pack_bits`:
+    """Unpack what `pack_bits` packed.
 
-    (count,) uint8 on the device of `packed`. Raises QuantizationError for another length.
+    Args:
+        packed: (bytes,) uint8.
+        bits: of each code.
+        count: number of codes.
+
+    Returns:
+        (count,) uint8 on the device of `packed`.
+
+    Raises:
+        QuantizationError: `packed` has another length than that many codes take.
     """
     if packed.numel() != _length(count, bits):
         raise QuantizationError(

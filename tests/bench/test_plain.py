@@ -5,7 +5,7 @@ import torch
 
 from bench.plain import plain_billm, plain_gptq
 from bench.quantizers import output_error, synthetic_linear
-from luq.quantizers.registry import GPTQ, BiLLM
+from luq import GPTQ, BiLLM
 from luq.types import LayerStats
 
 

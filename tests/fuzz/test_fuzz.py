@@ -27,7 +27,7 @@ from luq.pipelines.synthetic import stats_of, synthetic_layer
 from luq.quantizers.registry import rebuild_weight
 from luq.types import QuantizationError, stored_bytes
 from reports.report.write import write_report
-from tests.reports.report.test_leaderboard import add_cell
+from tests.reports.builders import add_cell
 
 CANARY = Path(tempfile.gettempdir()) / f"luq-fuzz-{os.getpid()}"
 slowly = settings(

@@ -14,7 +14,7 @@ from luq import GPTQ, RTN
 from luq.pipelines.synthetic import layer_errors
 from luq.quantizers.registry import QUANTIZERS
 from luq.types import LayerStats
-from reports.records.gate import layers
+from reports.statistics.non_inferior import compare_layers
 from tests.luq.pipelines.test_planted_faults import repacked
 
 BITS = 3
@@ -82,7 +82,7 @@ def failed(method, seed):
     for check in contract(method, seed, Display(quiet=True)):
         if check.verdict == "fail":
             return check.name
-    beside = layers(
+    beside = compare_layers(
         layer_errors(method, seed), layer_errors(GPTQ(BITS), seed), "correct", "reference"
     )
     return next((check.name for check in beside if check.verdict == "fail"), None)

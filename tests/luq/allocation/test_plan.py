@@ -2,10 +2,9 @@ import itertools
 
 import pytest
 
+from luq import GPTQ, BiLLM
 from luq.allocation.orders import MEASURED, ORDERS, block_order
-from luq.allocation.plan import ranked_prefix
-from luq.quantizers.registry import GPTQ, BiLLM
-from luq.types import Plan
+from luq.allocation.plan import Plan, ranked_prefix
 
 ENTROPIES = [3.0, 1.0, 2.0, 1.0]
 

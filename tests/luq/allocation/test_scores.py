@@ -1,12 +1,12 @@
 import pytest
 import torch
 
+from luq import GPTQ, RTN
 from luq.allocation.scores import block_influence, layer_error
 from luq.calibration.capture import BlockCapture, capture_blocks
 from luq.decoder.blocks import BlockInput, BlockWeights
 from luq.decoder.families import FAMILIES
 from luq.pipelines.bank import quantize_block
-from luq.quantizers.registry import GPTQ, RTN
 from luq.types import QuantizationError
 from tests.luq.replicas import tiny_llama, token_sequences
 

@@ -1,14 +1,14 @@
 import pytest
 import torch
 
+from luq import GPTQ, RTN
 from luq.calibration.capture import capture_blocks
 from luq.decoder.families import FAMILIES, block_linears, find_family
 from luq.decoder.packed_linear import PackedLinear, pack_model, packed_weights
 from luq.pipelines.bank import quantize_block
-from luq.pipelines.contract import planted_layer, quantized
-from luq.quantizers.registry import GPTQ, RTN
+from luq.pipelines.synthetic import quantized, synthetic_layer
 from luq.types import QuantizationError, stored_bytes
-from tests.luq.pipelines.test_contract import METHODS
+from tests.luq.cases import METHODS
 from tests.luq.replicas import tiny_llama, token_sequences
 
 FAMILY = FAMILIES["llama"]
@@ -17,7 +17,7 @@ FAMILY = FAMILIES["llama"]
 @pytest.mark.parametrize("name", METHODS)
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_r18_a_packed_linear_computes_what_the_dense_one_computes_bit_for_bit(name, dtype):
-    weight, inputs = planted_layer(out=24, inner=200, tokens=600)
+    weight, inputs = synthetic_layer(out=24, inner=200, tokens=600)
     packed, _ = quantized(METHODS[name], weight, inputs)
     dense = torch.nn.Linear(200, 24).requires_grad_(False).to(dtype)
     dense.weight.data = packed.dequantize().to(dtype)

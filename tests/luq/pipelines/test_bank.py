@@ -1,13 +1,13 @@
 import pytest
 import torch
 
+from luq import GPTQ, RTN, BiLLM
 from luq.allocation.plan import ranked_prefix
 from luq.calibration.capture import capture_blocks
 from luq.decoder.apply import applied
 from luq.decoder.blocks import BlockWeights
 from luq.decoder.families import FAMILIES
 from luq.pipelines.bank import Bank, quantize_block
-from luq.quantizers.registry import GPTQ, RTN, BiLLM
 from luq.types import QuantizationError
 from tests.luq.replicas import tiny_llama, token_sequences
 

@@ -8,18 +8,14 @@ import pytest
 import torch
 
 import luq.quantizers.awq as awq_module
+import luq.quantizers.awq_search as awq_search
 import luq.quantizers.billm as billm_module
 import luq.quantizers.gptq as gptq_module
 import luq.quantizers.pbllm as pbllm_module
 import luq.rounding.error_feedback as column_sweep
-from luq.pipelines.contract import (
-    ContractBreach,
-    contract_checks,
-    output_error,
-    planted_layer,
-    quantized,
-)
-from luq.quantizers.registry import AWQ, GPTQ, PBLLM, RTN, SAGE, BiLLM
+from luq import AWQ, GPTQ, PBLLM, RTN, SAGE, BiLLM
+from luq.pipelines.contract import contract_checks
+from luq.pipelines.synthetic import ContractViolation, output_error, quantized, synthetic_layer
 from luq.rounding.grids import Grid, GridWeight
 from luq.rounding.packing import unpack_bits
 from luq.types import LayerStats, stored_bits
@@ -37,7 +33,7 @@ def error_lies_below_roundings(method):
     magnitude.
     """
     for seed in range(3):
-        weight, inputs = planted_layer(seed=seed)
+        weight, inputs = synthetic_layer(seed=seed)
         ours = output_error(quantized(method, weight, inputs)[1], weight, inputs)
         assert ours < 0.95 * output_error(
             RTN(method.bits)(weight, None).dequantize(), weight, inputs
@@ -48,7 +44,7 @@ def grids_reach_the_extremes_of_a_row(method):
     """Without correlation nothing is fed back: values lie within half a step of the weight, up to
     the rounding of the stored scale.
     """
-    weight, _ = planted_layer()
+    weight, _ = synthetic_layer()
     packed = method(weight, LayerStats(torch.eye(256), 256))
     step = packed.scale.float().repeat_interleave(method.group, dim=1)
     assert ((packed.dequantize() - weight).abs() <= 0.51 * step).all()
@@ -56,23 +52,23 @@ def grids_reach_the_extremes_of_a_row(method):
 
 def bits_are_as_promised(bits):
     def check(method):
-        weight, inputs = planted_layer()
+        weight, inputs = synthetic_layer()
         assert stored_bits(quantized(method, weight, inputs)[0]) == pytest.approx(bits, abs=1e-9)
 
     return check
 
 
-def agrees_with_a_plain_loop(name):
+def agrees_with_a_plain_loop(correct):
     def check(method):
-        weight, inputs = planted_layer(out=24, seed=4)
-        value, plain = quantized(method, weight, inputs)[1], ORACLES[name](weight, inputs)
+        weight, inputs = synthetic_layer(out=24, seed=4)
+        value, plain = quantized(method, weight, inputs)[1], ORACLES[correct](weight, inputs)
         assert ((value - plain).abs() > 2e-3 * weight.abs().max()).float().mean() < 2e-3
 
     return check
 
 
 def has_the_error_of_its_definition(method):
-    weight, inputs = planted_layer(seed=4)
+    weight, inputs = synthetic_layer(seed=4)
     ours, plain = (
         quantized(method, weight, inputs)[1],
         plain_sage(weight, method.groups, method.salient_low),
@@ -88,7 +84,7 @@ def keeps_the_contract(method):
 BACKENDS = {
     "rtn": (
         RTN(4),
-        (keeps_the_contract, bits_are_as_promised(4 + 20 / 128), agrees_with_a_plain_loop("rtn4")),
+        (keeps_the_contract, bits_are_as_promised(4 + 20 / 128), agrees_with_a_plain_loop(RTN(4))),
     ),
     "gptq": (
         GPTQ(3),
@@ -97,7 +93,7 @@ BACKENDS = {
             error_lies_below_roundings,
             grids_reach_the_extremes_of_a_row,
             bits_are_as_promised(3 + 19 / 128),
-            agrees_with_a_plain_loop("gptq3"),
+            agrees_with_a_plain_loop(GPTQ(3)),
         ),
     ),
     "gptq-act-order": (
@@ -113,11 +109,11 @@ BACKENDS = {
         (
             keeps_the_contract,
             bits_are_as_promised(3 + 19 / 128),
-            agrees_with_a_plain_loop("awq3-unclipped"),
+            agrees_with_a_plain_loop(AWQ(3, clip=False)),
         ),
     ),
-    "billm": (BiLLM(), (keeps_the_contract, agrees_with_a_plain_loop("billm-code"))),
-    "pbllm": (PBLLM(), (keeps_the_contract, agrees_with_a_plain_loop("pbllm"))),
+    "billm": (BiLLM(), (keeps_the_contract, agrees_with_a_plain_loop(BiLLM()))),
+    "pbllm": (PBLLM(), (keeps_the_contract, agrees_with_a_plain_loop(PBLLM()))),
     "sage": (
         SAGE(clustering="kmeans", groups=8, salient_low=0.02, salient_high=0.02),
         (keeps_the_contract, has_the_error_of_its_definition),
@@ -131,7 +127,7 @@ def failed_checks(backend, method=None):
     for check in checks:
         try:
             check(correct if method is None else method)
-        except (AssertionError, ContractBreach, RuntimeError, IndexError, AttributeError):
+        except (AssertionError, ContractViolation, RuntimeError, IndexError, AttributeError):
             failed.append(getattr(check, "__name__", "check"))
     return failed
 
@@ -338,15 +334,17 @@ def scales_are_only_in_the_weights(block, group, scale):
     block.norm.weight.data.fill_(1.0)
 
 
-REAL_FOLD, REAL_CANDIDATE = awq_module._fold, awq_module._candidate
+REAL_FOLD, REAL_CANDIDATE = awq_module.fold, awq_search.candidate
 AWQ_FAULTS = {
-    "scales are not taken back": ("_fold", scales_are_only_in_the_weights),
+    "scales are not taken back": (awq_module, "fold", scales_are_only_in_the_weights),
     "scales are inverted": (
-        "_candidate",
+        awq_search,
+        "candidate",
         lambda activity, spread, alpha: 1 / REAL_CANDIDATE(activity, spread, alpha),
     ),
     "every candidate is rounding": (
-        "_candidate",
+        awq_search,
+        "candidate",
         lambda activity, spread, alpha: torch.ones_like(activity),
     ),
 }
@@ -354,5 +352,5 @@ AWQ_FAULTS = {
 
 @pytest.mark.parametrize("fault", AWQ_FAULTS)
 def test_a_fault_in_awqs_scales_is_caught(fault, monkeypatch):
-    monkeypatch.setattr(awq_module, *AWQ_FAULTS[fault])
+    monkeypatch.setattr(*AWQ_FAULTS[fault])
     assert failed_checks("awq")

@@ -1,13 +1,14 @@
 import pytest
 import torch
 
+from luq import AWQ, GPTQ, RTN
+from luq.allocation.plan import Plan
 from luq.calibration.capture import capture_blocks
 from luq.decoder.apply import applied
 from luq.decoder.families import FAMILIES
 from luq.pipelines.bank import quantize_block
 from luq.pipelines.sequential import grafted_weights, sequential_weights
-from luq.quantizers.registry import AWQ, GPTQ, RTN
-from luq.types import Plan, QuantizationError
+from luq.types import QuantizationError
 from tests.luq.replicas import tiny_llama, token_sequences
 
 FAMILY = FAMILIES["llama"]

@@ -4,7 +4,8 @@ import torch
 from sklearn.cluster import KMeans
 
 from bench.plain import plain_billm, plain_factor, plain_gptq
-from luq.pipelines.contract import stats_of
+from luq import AWQ, GPTQ, PBLLM, RTN, BiLLM
+from luq.pipelines.synthetic import stats_of
 
 
 def _hessian(inputs):
@@ -92,12 +93,12 @@ def plain_sage(weight, groups, share):
 
 
 ORACLES = {
-    "rtn4": lambda w, x: plain_rtn(w, 4),
-    "gptq4": lambda w, x: plain_gptq(w, _hessian(x), 4),
-    "gptq3": lambda w, x: plain_gptq(w, _hessian(x), 3),
-    "gptq2": lambda w, x: plain_gptq(w, _hessian(x), 2),
-    "gptq3-group-64": lambda w, x: plain_gptq(w, _hessian(x), 3, group=64),
-    "billm-code": lambda w, x: plain_billm(w, _hessian(x)),
-    "pbllm": plain_pbllm,
-    "awq3-unclipped": lambda w, x: plain_awq(w, x, 3),
+    RTN(4): lambda w, x: plain_rtn(w, 4),
+    GPTQ(4): lambda w, x: plain_gptq(w, _hessian(x), 4),
+    GPTQ(3): lambda w, x: plain_gptq(w, _hessian(x), 3),
+    GPTQ(2): lambda w, x: plain_gptq(w, _hessian(x), 2),
+    GPTQ(3, group=64): lambda w, x: plain_gptq(w, _hessian(x), 3, group=64),
+    BiLLM("code"): lambda w, x: plain_billm(w, _hessian(x)),
+    PBLLM(): plain_pbllm,
+    AWQ(3, clip=False): lambda w, x: plain_awq(w, x, 3),
 }

@@ -3,12 +3,13 @@
 import pytest
 import torch
 
+from luq import AWQ, GPTQ
+from luq.allocation.plan import Plan
 from luq.calibration.capture import capture_blocks
 from luq.decoder.blocks import BlockInput, batched, run_block
 from luq.decoder.families import FAMILIES
 from luq.pipelines.bank import Bank
-from luq.quantizers.registry import AWQ, GPTQ
-from luq.types import Plan, QuantizationError
+from luq.types import QuantizationError
 from tests.luq.replicas import tiny_llama, token_sequences
 
 FAMILY = FAMILIES["llama"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from luq.pipelines.contract import planted_layer, stats_of
+from luq.pipelines.synthetic import stats_of, synthetic_layer
 from luq.quantizers.billm import BiLLM, binarize
 from luq.quantizers.billm_search import (
     column_errors,
@@ -47,7 +47,7 @@ def squared_error(values, mask, order):
 
 @pytest.fixture
 def saliency():
-    weight, inputs = planted_layer(out=12, inner=96, seed=3)
+    weight, inputs = synthetic_layer(out=12, inner=96, seed=3)
     return weight.square() * inputs.square().mean(dim=0)
 
 
@@ -133,7 +133,7 @@ def test_split_errors_from_prefix_sums_are_those_of_the_masks(saliency, signed):
 
 
 def test_groups_are_disjoint_cover_the_block_and_one_to_49_columns_are_salient():
-    weight, inputs = planted_layer(out=32, inner=128)
+    weight, inputs = synthetic_layer(out=32, inner=128)
     saliency = weight.square() * inputs.square().mean(dim=0)
     salient = search_salient_columns(saliency, 50)
     sparse = search_split(saliency, salient)
@@ -143,7 +143,7 @@ def test_groups_are_disjoint_cover_the_block_and_one_to_49_columns_are_salient()
 
 
 def test_the_released_split_ends_at_the_edge_of_its_grid_on_long_tailed_saliency():
-    weight, inputs = planted_layer(out=64, inner=128)
+    weight, inputs = synthetic_layer(out=64, inner=128)
     torch.manual_seed(0)
     weight = torch.distributions.StudentT(4.0).sample(weight.shape)
     saliency = weight.square() * inputs.square().mean(dim=0)
@@ -153,7 +153,7 @@ def test_the_released_split_ends_at_the_edge_of_its_grid_on_long_tailed_saliency
 
 @pytest.mark.parametrize("inner", [1, 129])
 def test_a_block_of_a_single_column_is_all_salient(inner):
-    weight, inputs = planted_layer(out=16, inner=inner, tokens=400)
+    weight, inputs = synthetic_layer(out=16, inner=inner, tokens=400)
     packed = BiLLM()(weight, stats_of(inputs))
     assert int(np.unpackbits(packed.salient.numpy(), bitorder="little")[inner - 1]) == 1
     assert torch.isfinite(packed.dequantize()).all()
@@ -166,7 +166,7 @@ def test_rows_without_a_masked_entry_contribute_nothing():
 
 
 def test_paper_bits_are_measured_and_not_assumed():
-    weight, inputs = planted_layer(out=32, inner=256)
+    weight, inputs = synthetic_layer(out=32, inner=256)
     packed = BiLLM()(weight, stats_of(inputs))
     salient = int(np.unpackbits(packed.salient.numpy()).sum())
     assert packed.paper_bits == 1 + salient / 256

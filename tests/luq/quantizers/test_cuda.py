@@ -5,16 +5,16 @@ import torch
 
 from luq.decoder.blocks import needs_inputs
 from luq.decoder.packed_linear import PackedLinear
-from luq.pipelines.contract import output_error, planted_layer, quantized, stats_of
+from luq.pipelines.synthetic import output_error, quantized, stats_of, synthetic_layer
 from luq.types import LayerStats
-from tests.luq.pipelines.test_contract import METHODS
+from tests.luq.cases import METHODS
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_gpu_gives_the_output_error_of_the_cpu(name):
-    weight, inputs = planted_layer(out=48, inner=320, tokens=1024, dead=3)
+    weight, inputs = synthetic_layer(out=48, inner=320, tokens=1024, dead=3)
     method = METHODS[name]
     expected = output_error(quantized(method, weight, inputs)[1], weight, inputs)
     if needs_inputs(method):
@@ -29,7 +29,7 @@ def test_a_gpu_gives_the_output_error_of_the_cpu(name):
 
 @pytest.mark.parametrize("name", METHODS)
 def test_a_packed_linear_moves_to_the_gpu_with_its_model(name):
-    weight, inputs = planted_layer(out=24, inner=200, tokens=600)
+    weight, inputs = synthetic_layer(out=24, inner=200, tokens=600)
     packed, _ = quantized(METHODS[name], weight, inputs)
     layer = PackedLinear(packed)
     expected = layer(inputs)

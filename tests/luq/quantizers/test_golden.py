@@ -6,8 +6,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from luq.pipelines.contract import output_error
-from luq.quantizers.registry import GPTQ, PBLLM, BiLLM
+from luq import GPTQ, PBLLM, BiLLM
+from luq.pipelines.synthetic import output_error
 from luq.types import LayerStats
 from tests.conftest import GOLDEN
 

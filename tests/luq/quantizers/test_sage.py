@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from luq.pipelines.contract import planted_layer
+from luq.pipelines.synthetic import synthetic_layer
 from luq.quantizers.sage import SAGE
 from luq.types import stored_bits
 
@@ -16,7 +16,7 @@ def relative_error(method, weight):
 
 @pytest.fixture(scope="module")
 def weight():
-    return planted_layer(out=128, inner=512)[0]
+    return synthetic_layer(out=128, inner=512)[0]
 
 
 def test_the_claimed_bits_leave_out_most_of_what_is_stored(weight):
