@@ -1,0 +1,1 @@
+"""The nine real suites of the paper."""

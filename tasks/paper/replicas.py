@@ -1,10 +1,8 @@
-"""Small stand-ins for the nine real data sets, with their columns:
-
-`python -m tasks.paper.replicas --out FOLDER`.
+"""`python -m tasks.paper.replicas --out FOLDER`: small stand-ins for the nine real data sets.
 
 The pictures and questions are those of the embedded world; the rows have every column that the real
-ones have, in the same types, in the same order, so that `suite=paper suite.data=FOLDER` runs the
-whole path without a network.
+ones have, in the same types and order, so that `suite=paper suite.data=FOLDER` runs every step
+without a network.
 """
 
 from __future__ import annotations
@@ -14,13 +12,12 @@ import itertools
 import random
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
 
 import datasets
 
 from tasks.mini import suites as mini
+from tasks.mini.rows import Row
 
-Row = dict[str, Any]
 SEED = 7
 
 
@@ -66,7 +63,7 @@ def _as_it_is(row: Row) -> Row:
     return row
 
 
-# suite: (task, what the real rows have beyond those of the mini suite)
+# suite: (task, from a row of the mini suite to one with the columns of the real data set)
 REPLICAS: dict[str, tuple[str, Callable[[Row], Row]]] = {
     "mme": ("paper_mme", _as_it_is),
     "mmbench": ("paper_mmbench", _as_it_is),
@@ -81,38 +78,38 @@ REPLICAS: dict[str, tuple[str, Callable[[Row], Row]]] = {
 
 
 def replica(suite: str, count: int, seed: int = SEED) -> datasets.DatasetDict:
-    """At least `count` rows of one suite under the name of the real split.
+    """The data set of one suite, under the name of the real split.
 
-    MMBench's rotations lie apart, as in the real one.
+    MMBench's rotations are apart from each other, as in the real one.
+
+    Args:
+        suite: a name in `REPLICAS`.
+        count: fewest rows.
+        seed: equal seeds give equal rows.
     """
-    split, rows, column = mini.SUITES[suite]
-    table = [REPLICAS[suite][1](row) for row in rows(mini.Drawer(suite, seed), count)]
+    rows = [REPLICAS[suite][1](row) for row in mini.suite_rows(suite, count, seed=seed)]
     if suite == "mmbench":
-        table.sort(key=lambda row: row["index"])
-    return datasets.DatasetDict({split: _pictures(table, column)})
+        rows.sort(key=lambda row: row["index"])
+    recipe = mini.SUITES[suite]
+    return datasets.DatasetDict({recipe.split: _pictures(rows, recipe.picture)})
 
 
 def unanswered(count: int, seed: int = SEED) -> datasets.DatasetDict:
-    """VQAv2's test-dev: questions without answers."""
+    """VQAv2's test-dev: questions without answers; arguments as in `replica`."""
     hidden = ("answers", "multiple_choice_answer", "answer_type", "question_type")
-    rows = [
-        {**row, **dict.fromkeys(hidden)}
-        for row in mini.vqav2_rows(mini.Drawer("vqav2", seed), count)
-    ]
+    rows = [{**row, **dict.fromkeys(hidden)} for row in mini.suite_rows("vqav2", count, seed=seed)]
     return datasets.DatasetDict({"testdev": _pictures(rows, "image")})
 
 
 def calibration(count: int, seed: int = SEED + 1) -> datasets.DatasetDict:
-    """TextVQA's training split, of other pictures than the evaluated ones."""
+    """TextVQA's training split, of other pictures than its replica; arguments as in `replica`."""
     names = (
         {"set_name": "train", "image_id": f"train{i:06d}", "question_id": 1_000_000 + i}
         for i in itertools.count()
     )
     rows = [
         {**_textvqa(row), **name}
-        for row, name in zip(
-            mini.textvqa_rows(mini.Drawer("textvqa", seed), count), names, strict=False
-        )
+        for row, name in zip(mini.suite_rows("textvqa", count, seed=seed), names, strict=False)
     ]
     random.Random(seed).shuffle(rows)
     return datasets.DatasetDict({"train": _pictures(rows, "image")})
@@ -130,10 +127,15 @@ def write_replicas(folder: Path, count: int) -> None:
     calibration(4 * count).save_to_disk(folder / "textvqa_train")
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Write all of them."""
+    parser = argparse.ArgumentParser(prog="python -m tasks.paper.replicas", description=__doc__)
     parser.add_argument("--out", type=Path, default=Path("paper_replicas"))
-    parser.add_argument("--questions", type=int, default=24)
+    parser.add_argument("--questions", type=int, default=24, help="of each suite")
     arguments = parser.parse_args()
     datasets.disable_progress_bars()
     write_replicas(arguments.out, arguments.questions)
+
+
+if __name__ == "__main__":
+    main()

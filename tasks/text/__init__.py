@@ -1,0 +1,1 @@
+"""Suites of plain text, scored by perplexity."""

@@ -1,6 +1,4 @@
-"""The embedded model's architecture: real transformers classes at a size that a laptop trains in
-hours.
-"""
+"""The embedded model's architecture: LLaVA's classes at a size that a laptop trains in hours."""
 
 from __future__ import annotations
 
@@ -14,7 +12,7 @@ from transformers import (
 )
 from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from tasks.mini.scenes import CELL_PIXELS, GRID, IMAGE_PIXELS
+from tasks.mini.world.pictures import CELL_PIXELS, GRID, IMAGE_PIXELS
 
 # The form of LLaVA-1.5: the question after the picture, the answer after "ASSISTANT:".
 CHAT_TEMPLATE = (
@@ -28,6 +26,7 @@ IMAGE_TOKENS = GRID * GRID
 
 
 def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
+    """Vision tower, projector and decoder for 64-pixel pictures and the tokenizer's vocabulary."""
     vision = CLIPVisionConfig(
         hidden_size=192,
         intermediate_size=512,
@@ -51,23 +50,26 @@ def build_config(tokenizer: PreTrainedTokenizerFast) -> LlavaConfig:
         eos_token_id=tokenizer.eos_token_id,
         pad_token_id=tokenizer.pad_token_id,
     )
-    return LlavaConfig(
+    config = LlavaConfig(
         vision_config=vision,
         text_config=text,
-        image_token_index=tokenizer.convert_tokens_to_ids("<image>"),
+        image_token_index=tokenizer.get_vocab()["<image>"],
         image_seq_length=IMAGE_TOKENS,
         vision_feature_select_strategy="default",
         vision_feature_layer=-1,
         tie_word_embeddings=False,
-        pad_token_id=tokenizer.pad_token_id,
     )
+    config.pad_token_id = tokenizer.pad_token_id
+    return config
 
 
 def build_model(tokenizer: PreTrainedTokenizerFast) -> LlavaForConditionalGeneration:
+    """The model with random weights."""
     return LlavaForConditionalGeneration(build_config(tokenizer))
 
 
 def build_processor(tokenizer: PreTrainedTokenizerFast) -> LlavaProcessor:
+    """Image processor, tokenizer and chat template in the form of LLaVA-1.5."""
     image_processor = CLIPImageProcessorPil(
         size={"shortest_edge": IMAGE_PIXELS},
         crop_size={"height": IMAGE_PIXELS, "width": IMAGE_PIXELS},

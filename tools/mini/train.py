@@ -1,7 +1,6 @@
-"""Trains the embedded model:
+"""`python -m tools.mini.train --out FOLDER`: train the embedded model, one process a core.
 
-`python -m tools.mini.train --out FOLDER`. One process a core; resumes from FOLDER by the same
-command.
+The same command resumes from FOLDER, which gets the checkpoints, the log and the model.
 
 Matrices are trained with Muon (Jordan et al. 2024; torch's implementation, each process
 orthogonalising its share of them), everything else with AdamW, under a cosine; gradients are
@@ -11,29 +10,50 @@ averaged over the processes; forward and backward run in bfloat16 autocast.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import itertools
 import json
 import math
 import os
 import time
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.multiprocessing as mp
+from torch import Tensor
+from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
-from tasks.mini.language import build_tokenizer
+from tasks.mini.questions.skills import SKILL_NAMES
+from tasks.mini.world.language import build_tokenizer
 from tools.mini.model import build_model, build_processor
-from tools.mini.training_data import IGNORED, SKILL_NAMES, Diet, TrainingRows, collate
+from tools.mini.training_data import IGNORED, Diet, Floats, TrainingRows, collate
 
-LOG_EVERY, SAVE_EVERY = 25, 200
+LOG_EVERY, SAVE_EVERY = 25, 200  # steps; the diet is brought up to date with the log
 
 
-def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
+@dataclass(frozen=True)
+class Options:
+    """The command's options; `parse_options` describes them."""
+
+    out: Path
+    steps: int
+    stop_after_seconds: float
+    rows: int
+    length: int
+    lr: float
+    adam_lr: float
+    warmup: int
+    processes: int
+    seed: int
+    compile: bool
+
+
+def parse_options() -> Options:
+    """The options of the command line."""
+    parser = argparse.ArgumentParser(prog="python -m tools.mini.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint and model folder")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument(
@@ -52,7 +72,8 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true")
-    return parser.parse_args()
+    arguments = parser.parse_args()
+    return Options(**{field.name: getattr(arguments, field.name) for field in fields(Options)})
 
 
 def rate(step: int, steps: int, warmup: int) -> float:
@@ -66,186 +87,237 @@ def rate(step: int, steps: int, warmup: int) -> float:
 def split_parameters(
     model: torch.nn.Module,
 ) -> tuple[list[torch.nn.Parameter], list[torch.nn.Parameter]]:
-    """(matrices of blocks and projector, everything else: embeddings, head, norms, biases, patch
-    convolution).
+    """What Muon trains, and what AdamW trains.
+
+    Returns:
+        Matrices of blocks and projector; everything else: embeddings, head, norms, biases, patch
+        convolution.
     """
-    matrices, rest = [], []
+    matrices: list[torch.nn.Parameter] = []
+    others: list[torch.nn.Parameter] = []
     for name, parameter in model.named_parameters():
         inner = parameter.ndim == 2 and "embed" not in name and "lm_head" not in name
-        (matrices if inner else rest).append(parameter)
-    return matrices, rest
+        (matrices if inner else others).append(parameter)
+    return matrices, others
 
 
-def average_gradients(parameters: list[torch.nn.Parameter], world: int) -> None:
-    if world == 1:
+def average_gradients(parameters: list[torch.nn.Parameter], processes: int) -> None:
+    """Replace every gradient by its mean over the processes."""
+    if processes == 1:
         return
     flat = torch.cat(
         [(torch.zeros_like(p) if p.grad is None else p.grad).reshape(-1) for p in parameters]
     )
     dist.all_reduce(flat)
-    for p, mean in zip(
-        parameters, (flat / world).split([p.numel() for p in parameters]), strict=True
-    ):
-        p.grad = mean.view_as(p)
+    means = (flat / processes).split([p.numel() for p in parameters])
+    for parameter, mean in zip(parameters, means, strict=True):
+        parameter.grad = mean.view_as(parameter)
 
 
-def answer_statistics(
-    predicted: torch.Tensor, batch: dict[str, torch.Tensor]
-) -> tuple[np.ndarray, np.ndarray]:
-    """Token accuracy by skill: (right, asked), each (skills,)."""
+def count_by_skill(predicted: Tensor, batch: dict[str, Tensor]) -> Floats:
+    """Tokens predicted rightly, and all tokens of answers, by skill.
+
+    Args:
+        predicted: most likely next tokens, (B, T - 1).
+        batch: of `collate`.
+
+    Returns:
+        (2, skills).
+    """
     skill, labels = batch["skill"][:, 1:], batch["labels"][:, 1:]
     mask = skill >= 0
-    right, asked = np.zeros(len(SKILL_NAMES)), np.zeros(len(SKILL_NAMES))
-    hit = (predicted == labels)[mask].double().numpy()
-    np.add.at(asked, skill[mask].numpy(), 1.0)
-    np.add.at(right, skill[mask].numpy(), hit)
-    return right, asked
+    counts = np.zeros((2, len(SKILL_NAMES)))
+    np.add.at(counts[0], skill[mask].numpy(), (predicted == labels)[mask].double().numpy())
+    np.add.at(counts[1], skill[mask].numpy(), 1.0)
+    return counts
 
 
-def main(rank: int, args: argparse.Namespace) -> None:
-    torch.set_num_threads(1)
-    world = args.processes
-    if world > 1:
-        os.environ.update(
-            MASTER_ADDR="127.0.0.1", MASTER_PORT=os.environ.get("MASTER_PORT", "29511")
+class Trainer:
+    """One of the processes that train the model together.
+
+    Attributes:
+        step: steps that are done.
+        seconds: of training, over all runs.
+        sequences: pictures that the model has seen.
+        diet: how often each skill is drawn.
+    """
+
+    def __init__(self, options: Options, rank: int):
+        torch.manual_seed(options.seed)
+        self.options, self.rank = options, rank
+        self.tokenizer = build_tokenizer()
+        self.processor = build_processor(self.tokenizer)
+        self.model = build_model(self.tokenizer)
+        self.matrices, self.others = split_parameters(self.model)
+        self.muon = torch.optim.Muon(
+            self.matrices[rank :: options.processes],
+            lr=options.lr,
+            weight_decay=0.01,
+            momentum=0.95,
+            adjust_lr_fn="match_rms_adamw",
         )
-        dist.init_process_group("gloo", rank=rank, world_size=world)
-    torch.manual_seed(args.seed)
-    tokenizer = build_tokenizer()
-    processor = build_processor(tokenizer)
-    model = build_model(tokenizer)
-    matrices, rest = split_parameters(model)
-    owned = matrices[rank::world]
-    muon = torch.optim.Muon(
-        owned, lr=args.lr, weight_decay=0.01, momentum=0.95, adjust_lr_fn="match_rms_adamw"
-    )
-    adam = torch.optim.AdamW(rest, lr=args.adam_lr, betas=(0.9, 0.95), weight_decay=0.0)
-    start, seconds, sequences = 0, 0.0, 0
-    diet = Diet()
-    checkpoint = args.out / f"checkpoint-{rank}.pt"
-    if checkpoint.exists():
-        state = torch.load(checkpoint, weights_only=False)
-        model.load_state_dict(state["model"])
-        muon.load_state_dict(state["muon"])
-        adam.load_state_dict(state["adam"])
-        start, seconds, sequences = state["step"], state["seconds"], state["sequences"]
-        # By name: a skill that is new since the checkpoint starts as unknown.
-        diet.accuracy = np.array([state["accuracy"].get(name, 0.0) for name in SKILL_NAMES])
-    # Short rows: plain attention is faster on a CPU than the fused kernel's backward pass.
-    model.set_attn_implementation("eager")
-    if args.compile:
-        text = model.model.language_model
-        text.forward = torch.compile(text.forward, dynamic=False)
-    # The data's seed holds the step at which this stretch began: a resumed run does not repeat its
-    # rows.
-    stream = iter(TrainingRows(processor, args.length, hash((args.seed, rank, start)), diet))
-    began = time.monotonic()
-    totals = np.zeros((2, len(SKILL_NAMES)))
-    losses: list[float] = []
-    for step in range(start, args.steps):
-        for group in (*muon.param_groups, *adam.param_groups):
-            group["lr"] = (args.lr if group in muon.param_groups else args.adam_lr) * rate(
-                step, args.steps, args.warmup
+        self.adam = torch.optim.AdamW(
+            self.others, lr=options.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
+        )
+        self.step, self.seconds, self.sequences = 0, 0.0, 0
+        self.diet = Diet()
+        self.checkpoint = options.out / f"checkpoint-{rank}.pt"
+        if self.checkpoint.exists():
+            self._resume()
+        # Short rows: plain attention is faster on a CPU than the fused kernel's backward pass.
+        self.model.set_attn_implementation("eager")
+        if options.compile:
+            text = self.model.model.language_model
+            text.forward = torch.compile(text.forward, dynamic=False)
+
+    def train(self) -> None:
+        """Train until the last step, or until the time is up."""
+        options = self.options
+        # The data's seed holds the step at which this run began: a resumed run does not repeat its
+        # rows.
+        seed = hash((options.seed, self.rank, self.step))
+        stream = iter(TrainingRows(self.processor, options.length, seed, self.diet))
+        began, seconds_before = time.monotonic(), self.seconds
+        counts = np.zeros((2, len(SKILL_NAMES)))
+        losses: list[float] = []
+        while self.step < options.steps:
+            rows = list(itertools.islice(stream, options.rows))
+            batch = collate(
+                rows, options.length, self.tokenizer.pad_token_id, self.processor.image_processor
             )
-        rows = list(itertools.islice(stream, args.rows))
-        batch = collate(rows, args.length, tokenizer.pad_token_id, processor.image_processor)
-        sequences += world * sum(len(r.images) for r in rows)
-        with torch.autocast("cpu", torch.bfloat16):
-            logits = model(
-                input_ids=batch["input_ids"],
-                pixel_values=batch["pixel_values"],
-                attention_mask=torch.where(
-                    batch["attention"], 0.0, torch.finfo(torch.bfloat16).min
-                ),
-                position_ids=batch["position_ids"],
-                use_cache=False,
-            ).logits
-        logits = logits[:, :-1].float()
+            loss, predicted = self._update(batch)
+            self.step += 1
+            self.sequences += options.processes * sum(len(row.images) for row in rows)
+            losses.append(loss)
+            counts += count_by_skill(predicted, batch)
+            last = self.step == options.steps
+            if self.step % LOG_EVERY and not last:
+                continue
+            self._synchronize(counts, seconds_before + time.monotonic() - began)
+            if self.rank == 0:
+                self._log(losses)
+            counts[:] = 0
+            losses.clear()
+            stop = self.seconds - seconds_before > options.stop_after_seconds
+            if self.step % SAVE_EVERY == 0 or last or stop:
+                self._save()
+            if stop:
+                break
+
+    def _update(self, batch: dict[str, Tensor]) -> tuple[float, Tensor]:
+        """One step of both optimizers: the loss, and the most likely next tokens before it."""
+        options = self.options
+        share = rate(self.step, options.steps, options.warmup)
+        for optimizer, peak in ((self.muon, options.lr), (self.adam, options.adam_lr)):
+            for group in optimizer.param_groups:
+                group["lr"] = peak * share
+        logits = self._logits(batch)
         loss = functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
             batch["labels"][:, 1:].reshape(-1),
             ignore_index=IGNORED,
         )
         loss.backward()
-        average_gradients([*matrices, *rest], world)
-        torch.nn.utils.clip_grad_norm_([*matrices, *rest], 1.0)
-        muon.step()
-        adam.step()
-        for i, matrix in enumerate(matrices):
-            if world > 1:
-                dist.broadcast(matrix.data, src=i % world)
+        average_gradients([*self.matrices, *self.others], options.processes)
+        torch.nn.utils.clip_grad_norm_([*self.matrices, *self.others], 1.0)
+        self.muon.step()
+        self.adam.step()
+        for i, matrix in enumerate(self.matrices):
+            if options.processes > 1:
+                dist.broadcast(matrix.data, src=i % options.processes)
             matrix.grad = None
-        adam.zero_grad(set_to_none=True)
-        losses.append(loss.item())
-        totals += answer_statistics(logits.detach().argmax(-1), batch)
-        if (step + 1) % LOG_EVERY == 0:
-            shared = torch.from_numpy(totals)
-            spent = torch.tensor(seconds + time.monotonic() - began)
-            if world > 1:
-                dist.all_reduce(shared)
-                dist.broadcast(spent, src=0)
-            diet.update(shared[0].numpy(), shared[1].numpy())
-            if rank == 0:
-                _log(args, step + 1, float(spent), sequences, losses, diet)
-            totals[:] = 0
-            losses.clear()
-            stop = float(spent) - seconds > args.stop_after_seconds
-            if (step + 1) % SAVE_EVERY == 0 or step + 1 == args.steps or stop:
-                state = {
-                    "model": model.state_dict(),
-                    "muon": muon.state_dict(),
-                    "adam": adam.state_dict(),
-                    "step": step + 1,
-                }
-                state |= {
-                    "seconds": float(spent),
-                    "accuracy": dict(zip(SKILL_NAMES, diet.accuracy.tolist(), strict=True)),
-                    "sequences": sequences,
-                }
-                partial = checkpoint.with_suffix(".tmp")
-                torch.save(state, partial)
-                partial.rename(checkpoint)
-                if rank == 0:
-                    model.to(torch.bfloat16).save_pretrained(args.out / "model")
-                    processor.save_pretrained(args.out / "model")
-                    model.float().load_state_dict(state["model"])
-            if stop:
-                break
-    with contextlib.suppress(ValueError):
-        dist.destroy_process_group()
+        self.adam.zero_grad(set_to_none=True)
+        return loss.item(), logits.detach().argmax(-1)
+
+    def _logits(self, batch: dict[str, Tensor]) -> Tensor:
+        """Of the next token, (B, T - 1, vocabulary) float32."""
+        hidden = torch.finfo(torch.bfloat16).min
+        with torch.autocast("cpu", torch.bfloat16):
+            logits: Tensor = self.model(
+                input_ids=batch["input_ids"],
+                pixel_values=batch["pixel_values"],
+                attention_mask=torch.where(batch["attention"], 0.0, hidden),
+                position_ids=batch["position_ids"],
+                use_cache=False,
+            ).logits
+        return logits[:, :-1].float()
+
+    def _synchronize(self, counts: Floats, seconds: float) -> None:
+        """Bring diet and clock up to date, the same in every process."""
+        total, clock = torch.from_numpy(counts), torch.tensor(seconds)
+        if self.options.processes > 1:
+            dist.all_reduce(total)
+            dist.broadcast(clock, src=0)
+        self.diet.update(total[0].numpy(), total[1].numpy())
+        self.seconds = float(clock)
+
+    def _log(self, losses: list[float]) -> None:
+        accuracy = zip(SKILL_NAMES, self.diet.accuracy, strict=True)
+        entry = {
+            "step": self.step,
+            "seconds": round(self.seconds),
+            "sequences": self.sequences,
+            "loss": round(float(np.mean(losses)), 4),
+            **{name: round(float(share), 2) for name, share in accuracy},
+        }
+        with (self.options.out / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.write(json.dumps(entry) + "\n")
+        mean = round(float(self.diet.accuracy.mean()), 3)
+        print(entry["step"], entry["seconds"], entry["loss"], mean, flush=True)
+
+    def _save(self) -> None:
+        state: dict[str, Any] = {
+            "model": self.model.state_dict(),
+            "muon": self.muon.state_dict(),
+            "adam": self.adam.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "accuracy": dict(zip(SKILL_NAMES, self.diet.accuracy.tolist(), strict=True)),
+            "sequences": self.sequences,
+        }
+        partial = self.checkpoint.with_suffix(".tmp")
+        torch.save(state, partial)
+        partial.rename(self.checkpoint)
+        if self.rank == 0:
+            folder = self.options.out / "model"
+            self.model.bfloat16().save_pretrained(folder)
+            self.processor.save_pretrained(folder)
+            self.model.float().load_state_dict(state["model"])
+
+    def _resume(self) -> None:
+        state = torch.load(self.checkpoint, weights_only=False)
+        self.model.load_state_dict(state["model"])
+        self.muon.load_state_dict(state["muon"])
+        self.adam.load_state_dict(state["adam"])
+        self.step, self.seconds = state["step"], state["seconds"]
+        self.sequences = state["sequences"]
+        # By name: a skill that is new since the checkpoint starts as unknown.
+        accuracy = [state["accuracy"].get(name, 0.0) for name in SKILL_NAMES]
+        self.diet.accuracy = np.array(accuracy)
 
 
-def _log(
-    args: argparse.Namespace,
-    step: int,
-    seconds: float,
-    sequences: int,
-    losses: list[float],
-    diet: Diet,
-) -> None:
-    skills = {name: round(float(a), 2) for name, a in zip(SKILL_NAMES, diet.accuracy, strict=True)}
-    entry = {
-        "step": step,
-        "seconds": round(seconds),
-        "sequences": sequences,
-        "loss": round(float(np.mean(losses)), 4),
-        **skills,
-    }
-    with (args.out / "log.jsonl").open("a") as log:
-        log.write(json.dumps(entry) + "\n")
-    print(
-        entry["step"],
-        entry["seconds"],
-        entry["loss"],
-        round(float(diet.accuracy.mean()), 3),
-        flush=True,
-    )
+def train(rank: int, options: Options) -> None:
+    """Run one process of the training."""
+    torch.set_num_threads(1)
+    if options.processes == 1:
+        Trainer(options, rank).train()
+        return
+    port = os.environ.get("MASTER_PORT", "29511")
+    os.environ.update(MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
+    dist.init_process_group("gloo", rank=rank, world_size=options.processes)
+    Trainer(options, rank).train()
+    dist.destroy_process_group()
+
+
+def main() -> None:
+    """Train with the options of the command line."""
+    options = parse_options()
+    options.out.mkdir(parents=True, exist_ok=True)
+    if options.processes > 1:
+        spawn(train, args=(options,), nprocs=options.processes)
+    else:
+        train(0, options)
 
 
 if __name__ == "__main__":
-    arguments = parse_arguments()
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    if arguments.processes > 1:
-        mp.spawn(main, args=(arguments,), nprocs=arguments.processes)
-    else:
-        main(0, arguments)
+    main()

@@ -1,283 +1,45 @@
-"""The training diet: rows of a fixed number of tokens, packed with pictures and several questions
-each, and with text.
+"""The training diet: rows of a fixed number of tokens, packed with pictures, questions and text.
 
 A question attends to its own picture and to itself only, and its positions follow the picture's:
-what the model sees in training is what it sees when one question is asked. `Diet` gives a skill
-more room while its answers are still wrong.
+what the model sees in training is what it sees when one question is asked.
 """
 
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from transformers import LlavaProcessor
+from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
-from tasks.mini import language, questions, scenes
-from tasks.mini.boards import board_meaning, board_program
-from tasks.mini.mme import MME_SKILLS, PairSkill, mme_picture
-from tasks.mini.questions import Question
-from tasks.mini.scenes import Picture
+from tasks.mini.questions.skills import SKILL_NAMES, SKILLS
+from tasks.mini.world import language
+from tasks.mini.world.drawing import draw
+from tasks.mini.world.sampling import random_picture
+from tools.mini.drills import option_drill, verification_drill
 from tools.mini.model import IMAGE_TOKENS
 
+Floats = NDArray[np.float64]
 QUESTIONS_PER_PICTURE = 5
-PICTURE_KINDS = ("scene", "sign", "form", "chart", "board")
 IGNORED = -100
 
-# ---------------------------------------------------------------------- skills
-Asker = Callable[[Picture, random.Random], Question | None]
 
-
-def _one_of(pair: PairSkill) -> Asker:
-    def ask(picture: Picture, rng: random.Random) -> Question | None:
-        found = pair(picture, rng)
-        return None if found is None else found[rng.randrange(2)]
-
-    return ask
-
-
-def _as_mmbench(skill: questions.Skill) -> Asker:
-    def ask(picture: Picture, rng: random.Random) -> Question | None:
-        question = skill(picture, rng)
-        return (
-            None
-            if question is None
-            else questions.as_choice(
-                question, picture, rng, suite="mmbench", count=rng.choice((2, 3, 4, 4, 4))
-            )
-        )
-
-    return ask
-
-
-def caption(picture: Picture, rng: random.Random) -> Question | None:
-    """Every cell in reading order: dense supervision for seeing.
-
-    Forms are told field by field, in any order.
-    """
-    if isinstance(picture, scenes.Form):
-        fields = rng.sample(picture.fields, len(picture.fields))
-        return Question(
-            "caption",
-            "form",
-            "Describe the form.",
-            ", ".join(f"{icon} {code}" for icon, code in fields),
-        )
-    if isinstance(picture, scenes.Chart):
-        bars = rng.sample(list(zip(picture.colors, picture.heights, strict=True)), scenes.GRID)
-        return Question(
-            "caption",
-            "chart",
-            "Describe the bars.",
-            ", ".join(f"{color} {height}" for color, height in bars),
-        )
-    if isinstance(picture, scenes.Sign):
-        return Question(
-            "caption",
-            "sign",
-            "Describe the words.",
-            ", ".join(f"{w.color} {w.text}" for w in picture.words),
-        )
-    if isinstance(picture, scenes.Board):
-        return Question(
-            "caption",
-            "board",
-            "Describe the picture.",
-            " ".join(c for line in picture.lines for c in line.strip()),
-        )
-    cells = {(g.row, g.column): f"{g.color} {g.symbol}" for g in picture.glyphs()}
-    rows = [
-        ", ".join(cells.get((r, c), "empty") for c in range(scenes.GRID))
-        for r in range(scenes.GRID)
-    ]
-    return Question("caption", "scene", "Describe the image.", "; ".join(rows))
-
-
-def _grid(picture: Picture, what: str) -> Question:
-    """One token a cell in reading order, so that the token to look at is always the same distance
-    away: the first thing a model learns.
-    """
-    cells = {(g.row, g.column): getattr(g, what) for g in picture.glyphs()}
-    tokens = [cells.get((r, c), "empty") for r in range(scenes.GRID) for c in range(scenes.GRID)]
-    return Question(
-        "caption",
-        "grid",
-        f"Describe the {'objects' if what == 'symbol' else 'colors'}.",
-        " ".join(tokens),
-    )
-
-
-def grid_symbols(picture: Picture, rng: random.Random) -> Question | None:
-    return _grid(picture, "symbol")
-
-
-def grid_colors(picture: Picture, rng: random.Random) -> Question | None:
-    return _grid(picture, "color")
-
-
-def open_translation(picture: Picture, rng: random.Random) -> Question | None:
-    meaning = board_meaning(picture)
-    return (
-        None
-        if meaning is None
-        else Question("auxiliary", "translation", "What does the word mean?", meaning)
-    )
-
-
-def open_output(picture: Picture, rng: random.Random) -> Question | None:
-    program = board_program(picture)
-    return (
-        None
-        if program is None
-        else Question("auxiliary", "code", "What is the output?", program[0][program[1]])
-    )
-
-
-def open_variable(picture: Picture, rng: random.Random) -> Question | None:
-    """One step of a program's two."""
-    program = board_program(picture)
-    if program is None:
-        return None
-    name = rng.choice(list(program[0]))
-    return Question("auxiliary", "code", f"What is the value of {name}?", program[0][name])
-
-
-def open_printed(picture: Picture, rng: random.Random) -> Question | None:
-    """The other step."""
-    program = board_program(picture)
-    return (
-        None
-        if program is None
-        else Question("auxiliary", "code", "What is on the bottom line?", program[1])
-    )
-
-
-def open_place(picture: Picture, rng: random.Random) -> Question | None:
-    """Where an object stands: the easier step to relations."""
-    if not isinstance(picture, scenes.Scene) or not picture.unique():
-        return None
-    thing = rng.choice(picture.unique())
-    side, place = rng.choice((("left", thing.column), ("top", thing.row)))
-    return Question(
-        "auxiliary", "place", f"How many from the {side} is the {thing.kind}?", str(place + 1)
-    )
-
-
-def other_word(picture: Picture, rng: random.Random) -> Question | None:
-    """MME's question about a word, with a wrong word that differs in more than a letter."""
-    if not isinstance(picture, scenes.Sign):
-        return None
-    word, second = rng.sample(picture.words, 2)
-    text, answer = rng.choice(((word.text, "Yes"), (second.text, "No")))
-    return (
-        None
-        if word.text == second.text
-        else Question("auxiliary", "OCR", f"Is the {word.color} word {text}?", answer)
-    )
-
-
-SKILLS: dict[str, tuple[str, Asker]] = {
-    **{f"mme_{name}": (mme_picture(name), _one_of(pair)) for name, pair in MME_SKILLS.items()},
-    "vqav2_color": ("scene", questions.vqav2_color),
-    "vqav2_count_kind": ("scene", questions.vqav2_count_kind),
-    "vqav2_count_color": ("scene", questions.vqav2_count_color),
-    "vqav2_yes_no": ("scene", questions.vqav2_yes_no),
-    "gqa_neighbour": ("scene", questions.gqa_neighbour),
-    "gqa_neighbour_color": ("scene", questions.gqa_neighbour_color),
-    "gqa_compare": ("scene", questions.gqa_compare),
-    "pope": ("scene", questions.pope),
-    "mmbench_scene": ("scene", _as_mmbench(questions.vqav2_color)),
-    "mmbench_count": ("scene", _as_mmbench(questions.vqav2_count_kind)),
-    "mmbench_neighbour": ("scene", _as_mmbench(questions.gqa_neighbour)),
-    "mmbench_chart": ("chart", _as_mmbench(questions.chartqa_value)),
-    "mmbench_bar": ("chart", _as_mmbench(questions.chartqa_extreme)),
-    "math_corners": ("scene", questions.math_corners),
-    "textvqa": ("sign", questions.textvqa),
-    "docvqa": ("form", questions.docvqa),
-    "chartqa_value": ("chart", questions.chartqa_value),
-    "chartqa_extreme": ("chart", questions.chartqa_extreme),
-    "chartqa_extreme_value": ("chart", questions.chartqa_extreme_value),
-    "chartqa_count": ("chart", questions.chartqa_count),
-    "math_sum": ("board:sum", questions.math_sum),
-    "math_sequence": ("board:sequence", questions.math_sequence),
-    "math_extreme": ("board:numbers", questions.math_extreme),
-    "math_choice": ("board", questions.mathvista_choice),
-    "open_translation": ("board:word", open_translation),
-    "open_output": ("board:program", open_output),
-    **{f"caption_{kind}": (kind, caption) for kind in PICTURE_KINDS},
-    **{f"symbols_{kind}": (kind, grid_symbols) for kind in PICTURE_KINDS},
-    **{f"colors_{kind}": (kind, grid_colors) for kind in PICTURE_KINDS},
-    "open_variable": ("board:program", open_variable),
-    "open_printed": ("board:program", open_printed),
-    "open_place": ("scene", open_place),
-    "other_word": ("sign", other_word),
-}
-SKILL_NAMES = tuple(SKILLS)
-
-
-def option_drill(rng: random.Random) -> Question:
-    """A text-only question with options: the letter of a named option, or of the one option that
-    belongs to a group.
-    """
-    count = rng.choice((2, 3, 4, 4))
-    if rng.random() < 0.5:
-        pool = rng.choice((scenes.KINDS, tuple(scenes.COLORS), tuple("0123456789")))
-        options = tuple(rng.sample(pool, count))
-        answer = rng.choice(options)
-        return Question("mmbench", "drill", f"Which is {answer}?", answer, options)
-    groups = {"color": tuple(scenes.COLORS), "number": tuple("123456789"), **scenes.CATEGORIES}
-    name = rng.choice(list(groups))
-    answer = rng.choice(groups[name])
-    others = [v for other, members in groups.items() if other != name for v in members]
-    options = [answer, *rng.sample(others, count - 1)]
-    rng.shuffle(options)
-    return Question("mmbench", "drill", f"Which is a {name}?", answer, tuple(options))
-
-
-def verification_drill(rng: random.Random) -> Question:
-    """A text-only statement and MME's question about it: comparing, without seeing."""
-    code = [language.random_letters(rng) for _ in range(2)]
-    numbers = [str(n) for n in rng.sample(range(19), 2)]
-    colors, kinds = rng.sample(list(scenes.COLORS), 2), rng.sample(scenes.KINDS, 2)
-    relation = rng.choice(list(questions.RELATION_TEXT))
-    said, asked, (right, wrong) = rng.choice(
-        (
-            ("The answer is {}.", "Is the answer {}?", numbers),
-            ("The output is {}.", "Is the output {}?", [n[-1] for n in numbers]),
-            ("The word means {}.", "Does the word mean {}?", kinds),
-            (f"The {colors[0]} word is {{}}.", f"Is the {colors[0]} word {{}}?", code),
-            (
-                "There is a {} " + kinds[0] + ".",
-                "Is there a {} " + kinds[0] + " in this image?",
-                colors,
-            ),
-            (
-                f"The {kinds[0]} is {{}} the {kinds[1]}.",
-                f"Is the {kinds[0]} {{}} the {kinds[1]}?",
-                [
-                    questions.RELATION_TEXT[relation],
-                    questions.RELATION_TEXT[questions.OPPOSITE[relation]],
-                ],
-            ),
-        )
-    )
-    answer = "Yes" if right == wrong or rng.random() < 0.5 else "No"
-    return Question(
-        "auxiliary",
-        "verification",
-        f"{said.format(right)} {asked.format(right if answer == 'Yes' else wrong)}",
-        answer,
-    )
-
-
-# ---------------------------------------------------------------------- rows
 @dataclass
 class Row:
-    """One packed row. question: 0 on a picture's (or text's) shared part; skill: index into
-    SKILL_NAMES on answers, else -1.
+    """One packed row; all lists but `images` have an entry a token.
+
+    Attributes:
+        tokens: ids.
+        labels: ids that are trained, else IGNORED.
+        positions: of the token; questions about one picture all begin behind it.
+        segment: number of the picture or text that the token belongs to.
+        question: number of the question about it, 0 for the picture or text itself.
+        skill: index into SKILL_NAMES on answers, else -1.
+        images: (64, 64, 3) uint8 each.
     """
 
     tokens: list[int] = field(default_factory=list)
@@ -286,7 +48,7 @@ class Row:
     segment: list[int] = field(default_factory=list)
     question: list[int] = field(default_factory=list)
     skill: list[int] = field(default_factory=list)
-    images: list[np.ndarray] = field(default_factory=list)
+    images: list[NDArray[np.uint8]] = field(default_factory=list)
 
     def add(
         self,
@@ -297,6 +59,7 @@ class Row:
         question: int,
         skill: int = -1,
     ) -> None:
+        """Append tokens that follow each other from position `start` on."""
         self.tokens += tokens
         self.labels += labels
         self.positions += range(start, start + len(tokens))
@@ -308,22 +71,44 @@ class Row:
 
 
 class Diet:
-    """Chances of the skills: a floor for everything, more for what is still answered wrongly."""
+    """How often each skill is drawn: more while its answers are still wrong.
+
+    Attributes:
+        floor: what a skill that is always answered rightly weighs.
+        accuracy: moving average by skill, in the order of SKILL_NAMES.
+    """
 
     def __init__(self, floor: float = 0.06):
         self.floor = floor
-        self.accuracy = np.zeros(len(SKILLS))
+        self.accuracy: Floats = np.zeros(len(SKILLS))
 
-    def update(self, right: np.ndarray, asked: np.ndarray, decay: float = 0.8) -> None:
-        seen = asked > 0
-        self.accuracy[seen] = decay * self.accuracy[seen] + (1 - decay) * right[seen] / asked[seen]
+    def update(self, right: Floats, total: Floats, decay: float = 0.8) -> None:
+        """Take new counts into the average.
 
-    def weights(self) -> np.ndarray:
-        return self.floor + (1 - self.accuracy)
+        Args:
+            right: tokens predicted rightly, by skill.
+            total: tokens, by skill; skills without any keep their average.
+            decay: weight of the old average.
+        """
+        seen = total > 0
+        self.accuracy[seen] = decay * self.accuracy[seen] + (1 - decay) * right[seen] / total[seen]
+
+    def weights(self) -> Floats:
+        """Unnormalized chance of each skill, in the order of SKILL_NAMES."""
+        weights: Floats = self.floor + (1 - self.accuracy)
+        return weights
 
 
 class TrainingRows:
-    """An endless, seeded stream of rows of `length` tokens."""
+    """An endless stream of rows from one seed.
+
+    Args:
+        processor: its tokenizer and image processor are used.
+        length: tokens of a row.
+        seed: equal seeds and equal diets give equal rows.
+        diet: how often each skill is drawn; read again for every picture.
+        text_share: chance that a text comes next, not a picture.
+    """
 
     def __init__(
         self,
@@ -347,6 +132,7 @@ class TrainingRows:
         self._ask, self._end = encode(" ASSISTANT:"), [self.tokenizer.eos_token_id]
 
     def encode(self, text: str) -> list[int]:
+        """Token ids of a text, cached."""
         if text not in self._cache:
             if len(self._cache) > 200_000:
                 self._cache.clear()
@@ -354,6 +140,7 @@ class TrainingRows:
         return self._cache[text]
 
     def word(self) -> str:
+        """A word for a sign: random letters, or one of four times a training word."""
         return (
             self.rng.choice(self._words)
             if self.rng.random() < 0.25
@@ -386,9 +173,9 @@ class TrainingRows:
 
     def _add_picture(self, row: Row, segment: int) -> None:
         rng, weights = self.rng, self.diet.weights()
-        first = rng.choices(SKILL_NAMES, weights)[0]
+        first = rng.choices(SKILL_NAMES, list(weights))[0]
         kind = SKILLS[first][0]
-        picture = questions.random_picture(kind, rng, self.word)
+        picture = random_picture(kind, rng, self.word)
         related = [
             name for name in SKILL_NAMES if SKILLS[name][0].split(":")[0] == kind.split(":")[0]
         ]
@@ -414,32 +201,44 @@ class TrainingRows:
         if not parts:
             return
         row.add(self._head, [IGNORED] * len(self._head), 0, segment, 0)
-        row.images.append(np.asarray(scenes.draw(picture, rng)))
+        row.images.append(np.asarray(draw(picture, rng)))
         for number, (tokens, labels, skill) in enumerate(parts, start=1):
             row.add(tokens, labels, len(self._head), segment, number, skill)
 
 
-def collate(rows: list[Row], length: int, pad: int, image_processor) -> dict[str, torch.Tensor]:
-    """Rows as tensors: input_ids, labels, position_ids, skill (B, T); attention (B, 1, T, T) bool;
-    pixel_values (N, 3, 64, 64).
+def collate(
+    rows: list[Row], length: int, pad: int, image_processor: CLIPImageProcessorPil
+) -> dict[str, torch.Tensor]:
+    """Rows as tensors.
+
+    Args:
+        rows: B of them.
+        length: T, to which they are padded or cut.
+        pad: id of the padding token.
+        image_processor: whose mean and standard deviation are used.
+
+    Returns:
+        `input_ids`, `labels`, `position_ids` and `skill` (B, T) int64; `attention` (B, 1, T, T)
+        bool, True where a token may look; `pixel_values` (N, 3, 64, 64) float32, the pictures of
+        all rows.
     """
 
-    def padded(name: str, fill: int) -> torch.Tensor:
-        return torch.tensor(
-            [getattr(r, name)[:length] + [fill] * (length - len(getattr(r, name))) for r in rows]
-        )
+    def padded(values: Iterable[list[int]], fill: int) -> torch.Tensor:
+        return torch.tensor([row[:length] + [fill] * (length - len(row)) for row in values])
 
-    segment, question = padded("segment", -1), padded("question", 0)
+    segment = padded((row.segment for row in rows), -1)
+    question = padded((row.question for row in rows), 0)
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same_segment = segment[:, :, None] == segment[:, None, :]
     visible = (question[:, None, :] == 0) | (question[:, :, None] == question[:, None, :])
     images = np.stack([image for row in rows for image in row.images]).astype(np.float32) / 255
-    mean, std = np.float32(image_processor.image_mean), np.float32(image_processor.image_std)
+    mean = np.asarray(image_processor.image_mean, dtype=np.float32)
+    std = np.asarray(image_processor.image_std, dtype=np.float32)
     return {
-        "input_ids": padded("tokens", pad),
-        "labels": padded("labels", IGNORED),
-        "position_ids": padded("positions", 0),
-        "skill": padded("skill", -1),
+        "input_ids": padded((row.tokens for row in rows), pad),
+        "labels": padded((row.labels for row in rows), IGNORED),
+        "position_ids": padded((row.positions for row in rows), 0),
+        "skill": padded((row.skill for row in rows), -1),
         "attention": (causal & same_segment & visible)[:, None],
         "pixel_values": torch.from_numpy(((images - mean) / std).transpose(0, 3, 1, 2).copy()),
     }

@@ -11,7 +11,7 @@ from harness.data.image_text_sources import image_text_source
 from harness.data.sequences import calibration_digest, collect, part_digest, parts
 from harness.errors import ConfigError
 from tasks.mini import calibration as mini
-from tasks.mini.language import HELD_OUT_WORDS
+from tasks.mini.world.language import HELD_OUT_WORDS
 
 
 def data(embedded, **options):

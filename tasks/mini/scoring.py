@@ -1,6 +1,7 @@
-"""What lmms-eval does not ship for the mini suites:
+"""What lmms-eval does not score for the mini suites.
 
-POPE's mean over splits, MMBench without files, a rule-based MathVista.
+POPE's mean over splits, MMBench without files, and MathVista by rules. The task files name these
+functions; `doc` is a row of the data set, `results` the answers to it, or all its records.
 """
 
 from __future__ import annotations
@@ -11,34 +12,34 @@ from typing import Any
 from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer
 from lmms_eval.tasks.mmbench.en_utils import mmbench_evaluator, mmbench_process_results
 from lmms_eval.tasks.pope.utils import pope_process_results
+from PIL import Image
 
 
 def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lmms-eval's judgement, and the same with the split, for the mean over splits that the
-    literature reports.
-    """
+    """lmms-eval's judgement, and the same with the split for `pope_mean_f1`."""
     scored = pope_process_results(doc, results)
     return {**scored, "pope_mean_f1": {**scored["pope_f1_score"], "split": doc["category"]}}
 
 
 def pope_mean_f1(results: list[dict[str, Any]]) -> float:
-    """Mean over the splits of 2 TP / (2 TP + FP + FN). lmms-eval's F1 leaves out positives that
-    were answered neither "yes" nor "no"; here they are misses, so that a model that falls silent
-    does not gain by it.
+    """Mean over the splits of 2 TP / (2 TP + FP + FN), as the literature reports POPE.
+
+    lmms-eval's F1 leaves out positives that were answered neither "yes" nor "no"; here they are
+    misses, so that a model that falls silent does not gain by it.
     """
     splits = sorted({r["split"] for r in results})
     return sum(_f1([r for r in results if r["split"] == split]) for split in splits) / len(splits)
 
 
 def _f1(results: list[dict[str, Any]]) -> float:
-    said = [r["prediction"] == "yes" for r in results]
-    gold = [r["ground_truth"] == "yes" for r in results]
-    hits = sum(s and g for s, g in zip(said, gold, strict=True))
-    return 2 * hits / max(1, sum(said) + sum(gold))
+    predicted = [bool(r["prediction"] == "yes") for r in results]
+    gold = [bool(r["ground_truth"] == "yes") for r in results]
+    hits = sum(p and g for p, g in zip(predicted, gold, strict=True))
+    return 2 * hits / max(1, sum(predicted) + sum(gold))
 
 
 def mmbench_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lmms-eval's record of the answer, and whether its static parser finds the right letter in it."""
+    """lmms-eval's record of the answer, and whether its static parser reads the right letter."""
     record = mmbench_process_results(doc, results)["gpt_eval_score"]
     choices = mmbench_evaluator.build_choices(record)
     letter = mmbench_evaluator.can_infer(record["prediction"], choices) or extract_mcq_answer(
@@ -48,8 +49,9 @@ def mmbench_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
 
 
 def mmbench_circular_accuracy(results: list[dict[str, Any]]) -> float:
-    """lmms-eval's static parser over circular groups, 0 to 1; its own aggregation writes a file
-    beside it, this one does not.
+    """Share of circular groups that are right every time, by lmms-eval's static parser, 0 to 1.
+
+    lmms-eval's own aggregation also writes a file; this one does not.
     """
     overall, _, _ = mmbench_evaluator.eval_result(results, eval_method="static")
     return float(overall)
@@ -58,17 +60,22 @@ def mmbench_circular_accuracy(results: list[dict[str, Any]]) -> float:
 def mathvista_doc_to_text(
     doc: dict[str, Any], lmms_eval_specific_kwargs: dict[str, Any] | None = None
 ) -> str:
+    """The question, and the options by letter."""
     choices = "\n".join(f"{'ABCD'[i]}. {choice}" for i, choice in enumerate(doc["choices"] or []))
     return f"{doc['question']}\n{choices}".strip()
 
 
-def mathvista_doc_to_visual(doc: dict[str, Any]) -> list[Any]:
+def mathvista_doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
+    """The picture."""
     return [doc["decoded_image"].convert("RGB")]
 
 
 def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
-    """The answer a response gives, by rules alone: the option of a leading letter or equal text,
-    else the last integer; None if neither.
+    """The answer that a response gives, by rules alone.
+
+    Returns:
+        With options, that of a leading letter or of equal text; else the last integer; None where
+        there is none.
     """
     response = response.strip()
     if doc["question_type"] == "multi_choice":
@@ -81,4 +88,5 @@ def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
 
 
 def mathvista_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
+    """Whether the extracted answer is the right one, 0 or 1."""
     return {"accuracy_rule_based": float(mathvista_extract(results[0], doc) == doc["answer"])}

@@ -1,14 +1,15 @@
-"""MME's pairs: the same picture asked twice, once rightly yes and once rightly no."""
+"""MME's pairs: two questions about a picture, the right answer of one yes, of the other no."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable
 
-from tasks.mini.boards import board_meaning, board_program, board_sum
-from tasks.mini.language import DICTIONARY, PLURAL, PROPERTIES
-from tasks.mini.questions import OPPOSITE, RELATION_TEXT, Question, other, relations
-from tasks.mini.scenes import COLORS, KINDS, LETTERS, Picture, Scene, Sign
+from tasks.mini.questions.question import Question, other
+from tasks.mini.questions.scenes import OPPOSITE, RELATION_TEXT, relations
+from tasks.mini.world.boards import board_meaning, board_program, board_sum
+from tasks.mini.world.language import DICTIONARY, PLURAL, PROPERTIES
+from tasks.mini.world.pictures import COLORS, KINDS, LETTERS, Picture, Scene, Sign
 
 Pair = tuple[Question, Question]
 PairSkill = Callable[[Picture, random.Random], Pair | None]
@@ -19,6 +20,7 @@ def _yes_no(suite: str, category: str, yes: str, no: str) -> Pair:
 
 
 def mme_existence(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether a kind is in the scene."""
     if not isinstance(picture, Scene):
         return None
     present = rng.choice(picture.things).kind
@@ -29,6 +31,7 @@ def mme_existence(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_count(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether the number of objects of a kind is right."""
     if not isinstance(picture, Scene):
         return None
     kind = rng.choice(picture.things).kind
@@ -40,6 +43,7 @@ def mme_count(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_position(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether a relation holds between two objects."""
     if not isinstance(picture, Scene) or len(picture.unique()) < 2:
         return None
     a, b = rng.sample(picture.unique(), 2)
@@ -51,6 +55,7 @@ def mme_position(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_color(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether an object has a colour."""
     if not isinstance(picture, Scene) or not picture.unique():
         return None
     thing = rng.choice(picture.unique())
@@ -68,6 +73,7 @@ def mme_color(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_ocr(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether a word on a sign is spelled like this."""
     if not isinstance(picture, Sign):
         return None
     word, second = rng.sample(picture.words, 2)
@@ -81,6 +87,7 @@ def mme_ocr(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_commonsense(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether something in the scene has a property."""
     if not isinstance(picture, Scene):
         return None
     kinds = {t.kind for t in picture.things}
@@ -96,6 +103,7 @@ def mme_commonsense(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_calculation(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether the result of a sum on a board is right."""
     value = board_sum(picture)
     if value is None:
         return None
@@ -104,6 +112,7 @@ def mme_calculation(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_translation(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether a foreign word has a meaning."""
     meaning = board_meaning(picture)
     if meaning is None:
         return None
@@ -114,6 +123,7 @@ def mme_translation(picture: Picture, rng: random.Random) -> Pair | None:
 
 
 def mme_code(picture: Picture, rng: random.Random) -> Pair | None:
+    """Whether a program prints a value."""
     program = board_program(picture)
     if program is None:
         return None

@@ -1,4 +1,4 @@
-"""Texts as language modelling data, and what lm-eval makes of their likelihood."""
+"""WikiText-2 as one text, and what lm-eval aggregates of its likelihood."""
 
 from __future__ import annotations
 
@@ -9,8 +9,13 @@ from typing import Any
 
 
 def file_rows(path: Path) -> list[str]:
-    """The lines of a UTF-8 file as the hub's WikiText has them: with their line break, blank ones
-    empty.
+    """The lines of a UTF-8 file as the hub's WikiText has them.
+
+    Args:
+        path: of the file; what follows its last line break is left out.
+
+    Returns:
+        Each line with its line break; blank lines are empty.
     """
     return [
         f"{line}\n" if line.strip() else ""
@@ -19,14 +24,20 @@ def file_rows(path: Path) -> list[str]:
 
 
 def joined(rows: Iterable[str]) -> str:
-    """One text, as GPTQ's code joins it: under Llama's tokenizer WikiText-2's test split then has
-    the 341,469 tokens of the literature.
+    """One text, as GPTQ's code joins it.
+
+    WikiText-2's test split then has 341,469 tokens under Llama's tokenizer, as in the literature.
     """
     return "\n\n".join(rows)
 
 
 def text_results(doc: dict[str, Any], results: list[float]) -> dict[str, tuple[float, int]]:
-    """Log-likelihood over words (what white space separates) and over bytes, for lm-eval to add up."""
+    """Log-likelihood with the number of words and of bytes, for lm-eval to add up.
+
+    Args:
+        doc: row with the text; words are what white space separates.
+        results: log-likelihood of the text, in nats.
+    """
     (loglikelihood,) = results
     words, size = len(re.split(r"\s+", doc["text"])), len(doc["text"].encode())
     return {

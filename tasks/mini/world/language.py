@@ -1,6 +1,4 @@
-"""Words of the embedded world: facts, vocabulary, tokenizer, and the small grammar of its text-only
-sequences.
-"""
+"""Words of the embedded world: facts, vocabulary, tokenizer, and a small grammar for plain text."""
 
 from __future__ import annotations
 
@@ -9,7 +7,7 @@ import random
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
 
-from tasks.mini.scenes import CATEGORIES, CODE_LETTERS, COLORS, DIGITS, KINDS, LETTERS
+from tasks.mini.world.pictures import CATEGORIES, CODE_LETTERS, COLORS, DIGITS, KINDS, LETTERS
 
 PROPERTIES: dict[str, tuple[str, ...]] = {
     "alive": ("tree", "fish", "flower", "mushroom"),
@@ -87,9 +85,7 @@ SPECIAL_TOKENS = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>", "
 
 
 def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer: whole words of the templates are tokens, everything else is spelled
-    letter by letter.
-    """
+    """A WordPiece tokenizer of the templates' words; all others are spelled letter by letter."""
     pieces = [*LETTERS, *DIGITS, *PUNCTUATION, *(f"##{c}" for c in LETTERS + DIGITS)]
     vocabulary = {token: i for i, token in enumerate([*SPECIAL_TOKENS.values(), *pieces])}
     tokenizer = Tokenizer(
@@ -114,13 +110,23 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 def words_on_signs(*, held_out: bool) -> tuple[str, ...]:
-    """The words of one split that fit into a row of four cells and are spelled by the tokenizer."""
+    """Words that fit into a row of four cells and that the tokenizer spells.
+
+    Args:
+        held_out: those of the evaluation, else those of training; no word is in both.
+    """
     words = HELD_OUT_WORDS if held_out else TRAINING_WORDS
     return tuple(w for w in words if len(w) <= 4 and w not in WHOLE_WORDS)
 
 
 def random_letters(rng: random.Random, low: int = 2, high: int = 4) -> str:
-    """A random string that is no word of the templates."""
+    """A random string that is no word of the templates or of the evaluation.
+
+    Args:
+        rng: source of all randomness.
+        low: fewest letters.
+        high: most letters.
+    """
     while True:
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(low, high)))
         if text not in WHOLE_WORDS and text not in HELD_OUT_WORDS:
@@ -128,9 +134,7 @@ def random_letters(rng: random.Random, low: int = 2, high: int = 4) -> str:
 
 
 def random_sentence(rng: random.Random) -> str:
-    """One sentence of the text-only grammar: a fact about a kind, a word's translation, a sum, a
-    comparison or a spelled word.
-    """
+    """A fact about a kind, a word's translation, a sum, a comparison or a spelled code."""
     pattern = rng.randrange(8)
     if pattern == 0:
         name, kinds = rng.choice(list(PROPERTIES.items()))
@@ -160,4 +164,5 @@ def random_sentence(rng: random.Random) -> str:
 
 
 def random_text(rng: random.Random, sentences: int) -> str:
+    """So many sentences of `random_sentence`, with spaces between."""
     return " ".join(random_sentence(rng) for _ in range(sentences))

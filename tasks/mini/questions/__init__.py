@@ -1,0 +1,1 @@
+"""Questions about the pictures of the embedded world, one function a skill."""

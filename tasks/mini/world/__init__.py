@@ -1,0 +1,1 @@
+"""The embedded world: its pictures, its words, and how both are drawn."""

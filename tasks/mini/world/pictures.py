@@ -1,0 +1,174 @@
+"""What a picture shows: a 4 x 4 grid of cells, one glyph a cell.
+
+Cells coincide with the 16-pixel patches of the vision tower. There are five kinds of picture, one
+dataclass each; `glyphs()` of each says what `drawing.draw` turns into pixels.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+GRID = 4
+CELL_PIXELS = 16
+IMAGE_PIXELS = GRID * CELL_PIXELS
+
+COLORS: dict[str, tuple[int, int, int]] = {
+    "red": (225, 45, 45),
+    "green": (45, 175, 65),
+    "blue": (60, 95, 240),
+    "yellow": (240, 220, 50),
+    "purple": (160, 60, 200),
+    "orange": (245, 140, 30),
+    "cyan": (50, 210, 220),
+    "white": (245, 245, 245),
+}
+
+CATEGORIES: dict[str, tuple[str, ...]] = {
+    "shape": ("circle", "square", "triangle", "diamond"),
+    "sky": ("sun", "moon", "star", "cloud"),
+    "nature": ("tree", "fish", "flower", "mushroom"),
+    "thing": ("house", "cup", "key", "flag"),
+}
+KINDS: tuple[str, ...] = tuple(kind for kinds in CATEGORIES.values() for kind in kinds)
+# Real pictures are not uniform: some kinds are seen often (POPE's "popular" negatives need that).
+KIND_WEIGHTS: tuple[float, ...] = tuple(1.0 / (1 + 0.15 * i) for i in range(len(KINDS)))
+
+LETTERS = "abcdefghijklmnopqrstuvwxyz"
+CODE_LETTERS = "acdefghjklmnprtuvwxy"  # without letters that a digit looks like at 16 pixels
+DIGITS = "0123456789"
+BAR = "bar"  # a cell of a chart; its fill is given in eighths of the picture's height
+
+
+@dataclass(frozen=True)
+class Glyph:
+    """What one cell shows.
+
+    Attributes:
+        row: from the top, 0 to 3.
+        column: from the left, 0 to 3.
+        symbol: a kind, a letter, a digit, one of `+-=>?`, or `bar`.
+        color: a name in `COLORS`.
+        fill: share of the cell that a bar covers.
+    """
+
+    row: int
+    column: int
+    symbol: str
+    color: str
+    fill: float = 1.0
+
+
+@dataclass(frozen=True)
+class Thing:
+    """An object of a scene: its kind, its colour and its cell."""
+
+    kind: str
+    color: str
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """Objects in distinct cells."""
+
+    things: tuple[Thing, ...]
+
+    def glyphs(self) -> list[Glyph]:
+        """One for each object."""
+        return [Glyph(t.row, t.column, t.kind, t.color) for t in self.things]
+
+    def count(self, *, kind: str | None = None, color: str | None = None) -> int:
+        """Number of objects of this kind and this colour; None stands for any."""
+        return sum(
+            (kind is None or t.kind == kind) and (color is None or t.color == color)
+            for t in self.things
+        )
+
+    def unique(self) -> list[Thing]:
+        """Objects whose kind occurs once, so that "the star" names one thing."""
+        return [t for t in self.things if self.count(kind=t.kind) == 1]
+
+
+@dataclass(frozen=True)
+class Word:
+    """A word on a sign; `row` and `column` are the cell of its first letter."""
+
+    text: str
+    color: str
+    row: int
+    column: int
+
+
+@dataclass(frozen=True)
+class Sign:
+    """Two words of different colours in different rows, with objects in the rows between."""
+
+    words: tuple[Word, Word]
+    things: tuple[Thing, ...]
+
+    def glyphs(self) -> list[Glyph]:
+        """One for each letter, then one for each object."""
+        letters = [
+            Glyph(w.row, w.column + i, c, w.color) for w in self.words for i, c in enumerate(w.text)
+        ]
+        return letters + Scene(self.things).glyphs()
+
+
+@dataclass(frozen=True)
+class Form:
+    """Four rows: an icon as the field's name, then a code of three characters."""
+
+    fields: tuple[tuple[str, str], ...]
+    icon_colors: tuple[str, ...]
+    ink: str
+
+    def glyphs(self) -> list[Glyph]:
+        """Row by row: the icon, then the characters of its code."""
+        cells = []
+        for row, ((icon, code), color) in enumerate(
+            zip(self.fields, self.icon_colors, strict=True)
+        ):
+            cells.append(Glyph(row, 0, icon, color))
+            cells += [Glyph(row, 1 + i, c, self.ink) for i, c in enumerate(code)]
+        return cells
+
+
+@dataclass(frozen=True)
+class Chart:
+    """Four bars of different colours; heights are 1 to 8, two units a cell."""
+
+    colors: tuple[str, ...]
+    heights: tuple[int, ...]
+
+    def glyphs(self) -> list[Glyph]:
+        """Column by column: the cells that the bar covers, full or half."""
+        cells = []
+        for column, (color, height) in enumerate(zip(self.colors, self.heights, strict=True)):
+            for row in range(GRID):
+                units = height - 2 * (GRID - 1 - row)
+                if units > 0:
+                    cells.append(Glyph(row, column, BAR, color, fill=min(units, 2) / 2))
+        return cells
+
+
+@dataclass(frozen=True)
+class Board:
+    """Lines of letters, digits and signs on a board: a sum, a sequence, a small program or a
+    foreign word.
+    """
+
+    lines: tuple[str, ...]
+    inks: tuple[str, ...]
+
+    def glyphs(self) -> list[Glyph]:
+        """One for each character but the spaces."""
+        return [
+            Glyph(row, column, symbol, self.inks[row])
+            for row, line in enumerate(self.lines)
+            for column, symbol in enumerate(line)
+            if symbol != " "
+        ]
+
+
+Picture = Scene | Sign | Form | Chart | Board
