@@ -22,9 +22,6 @@ from harness.models.load import LoadedModel, load_model
 from harness.paths import EMBEDDED
 from harness.store.store import Store
 from tests import replicas
-from tests.paths import SHARED
-
-GOLDEN = SHARED / "golden"
 
 
 @pytest.fixture(scope="session")

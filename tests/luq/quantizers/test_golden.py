@@ -1,4 +1,4 @@
-"""Agreement with the published reference implementations on the layers of ../shared/golden."""
+"""Agreement with the published implementations on the layers of tests/data/golden."""
 
 import json
 
@@ -9,12 +9,9 @@ from safetensors.torch import load_file
 from luq import GPTQ, PBLLM, BiLLM
 from luq.pipelines.synthetic import output_error
 from luq.types import LayerStats
-from tests.conftest import GOLDEN
+from tests.paths import DATA
 
-pytestmark = pytest.mark.skipif(
-    not GOLDEN.is_dir(),
-    reason="needs ../shared/golden: layers quantized by the reference implementations",
-)
+GOLDEN = DATA / "golden"
 CASES = {
     "gptq_4bit_g128_asym": GPTQ(4, scale_dtype="float32"),
     "gptq_3bit_g128_asym": GPTQ(3, scale_dtype="float32"),
