@@ -12,10 +12,11 @@ from harness.errors import CellError, ConfigError
 from harness.progress import SILENT, Progress
 from harness.stages.base import Outcome, read_job
 from harness.stages.registry import find_stage
-from reports.records.results import Row, long_form, read_store, variant_label
 from reports.report.leaderboard import build
-from reports.report.references import compared, records
-from reports.report.write import SCHEMA as SCORES
+from reports.report.lines import CellResult, variant_label
+from reports.report.read import read_store
+from reports.report.references import compare_with_references
+from reports.report.tables import RESULT_SCHEMA, comparison_rows, result_rows
 
 Table = Literal["scores", "comparisons", "answers", "blocks"]
 TABLES: tuple[Table, ...] = ("scores", "comparisons", "answers", "blocks")
@@ -61,7 +62,7 @@ def evaluate(
         outcome += find_stage("evaluate").run([job], progress)
     if outcome.reasons:
         raise CellError("; ".join(outcome.reasons))
-    return pyarrow.Table.from_pylist(list(long_form(outcome.rows)), SCORES)
+    return pyarrow.Table.from_pylist(list(result_rows(outcome.rows)), RESULT_SCHEMA)
 
 
 def read(store: str | Path = "runs", table: Table = "scores") -> pyarrow.Table:
@@ -82,29 +83,29 @@ def read(store: str | Path = "runs", table: Table = "scores") -> pyarrow.Table:
         raise ConfigError(f"table is {table!r}; choose one of {', '.join(TABLES)}")
     rows, _failures, _problems = read_store(Path(store))
     if table == "scores":
-        return pyarrow.Table.from_pylist(list(long_form(rows)), SCORES)
+        return pyarrow.Table.from_pylist(list(result_rows(rows)), RESULT_SCHEMA)
     return pyarrow.Table.from_pylist(list(_RECORDS[table](rows)))
 
 
-def _comparisons(rows: Sequence[Row]) -> Iterator[Mapping[str, object]]:
-    return records(compared(build(rows, [], []).lines))
+def _comparisons(rows: Sequence[CellResult]) -> Iterator[Mapping[str, object]]:
+    return comparison_rows(compare_with_references(build(rows, [], []).lines))
 
 
-def _answers(rows: Sequence[Row]) -> Iterator[Mapping[str, object]]:
+def _answers(rows: Sequence[CellResult]) -> Iterator[Mapping[str, object]]:
     for row in rows:
         shared = _variant(row) | {"suite": row.cell.suite}
         for answer in row.result.answers:
             yield shared | answer.model_dump()
 
 
-def _blocks(rows: Sequence[Row]) -> Iterator[Mapping[str, object]]:
+def _blocks(rows: Sequence[CellResult]) -> Iterator[Mapping[str, object]]:
     by_variant = {tuple(_variant(row).values()): row for row in reversed(rows)}
     for row in reversed(by_variant.values()):
         for number, block in enumerate(row.cell.blocks):
             yield _variant(row) | {"block": number} | block.model_dump()
 
 
-def _variant(row: Row) -> dict[str, object]:
+def _variant(row: CellResult) -> dict[str, object]:
     cell = row.cell
     return {
         "model": cell.model,
@@ -114,7 +115,7 @@ def _variant(row: Row) -> dict[str, object]:
     }
 
 
-_RECORDS: Mapping[str, Callable[[Sequence[Row]], Iterable[Mapping[str, object]]]] = {
+_RECORDS: Mapping[str, Callable[[Sequence[CellResult]], Iterable[Mapping[str, object]]]] = {
     "comparisons": _comparisons,
     "answers": _answers,
     "blocks": _blocks,

@@ -1,1 +1,1 @@
-"""What is kept and what it means: reads results, never runs a model."""
+"""What a store holds and what it means: reads results, runs no model."""

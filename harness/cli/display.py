@@ -22,7 +22,8 @@ from rich.progress import (
 from rich.table import Table
 
 from harness.progress import ALREADY, Eta, duration
-from reports.report.leaderboard import Leaderboard, Line, Score, bytes_text
+from reports.report.leaderboard import Leaderboard
+from reports.report.lines import Line, Score, bytes_text
 
 EVERY = 30.0  # seconds between two lines about the same work, where there is no terminal
 
@@ -163,7 +164,7 @@ class Display(AbstractContextManager["Display"]):
             ):
                 table.add_column(heading, justify="right", no_wrap=True)
             for name, line in zip(names, board.lines, strict=True):
-                row = line.row(board)
+                row = board.scores(line)
                 costs = _costs(line) if number == 0 else ()
                 table.add_row(name, *costs, *(_cell(row[i]) for i in part))
             self.console.print(table)
@@ -192,7 +193,7 @@ def _left(eta: Eta) -> str:
 
 
 def _costs(line: Line) -> tuple[str, ...]:
-    beside = str(line.full.mean or line.full.ratio or "—") if line.full else "—"
+    beside = line.vs_full.text if line.vs_full else "—"
     return (
         f"{line.paper_bits:.2f}",
         f"{line.stored_bits:.3f}",

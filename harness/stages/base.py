@@ -10,8 +10,7 @@ from dataclasses import dataclass, replace
 from harness.config.compose import compose
 from harness.config.schema import Config
 from harness.errors import ExitCode
-from reports.records.results import Row
-from reports.report.leaderboard import shown_score
+from reports.report.lines import CellResult, shown_score
 
 
 @dataclass(frozen=True)
@@ -88,7 +87,7 @@ class Outcome:
 
     failed: int = 0
     undecided: bool = False
-    rows: tuple[Row, ...] = ()
+    rows: tuple[CellResult, ...] = ()
     reasons: tuple[str, ...] = ()
 
     def __add__(self, other: Outcome) -> Outcome:

@@ -22,8 +22,9 @@ from harness.store.records import (
 from harness.store.store import Store
 from harness.variants.quantizers import quantizer_name, quantizer_record
 from harness.variants.variant import Variant
-from reports.records.results import Block, Cell, Failure, Row, SuiteResult
-from reports.report.leaderboard import shown_score
+from reports.records.results import Block, Cell, Failure, SuiteResult
+from reports.report.lines import CellResult, shown_score
+from reports.statistics.perplexity import text_statistic
 
 
 def cell_label(config: Config, suite: Suite) -> str:
@@ -91,7 +92,7 @@ def _variant_settings(method: MethodConfig) -> dict[str, object]:
     return {name: value for name, value in asdict(method).items() if name != "reference"}
 
 
-def complete_cell(store: Store, key: str) -> Row | None:
+def complete_cell(store: Store, key: str) -> CellResult | None:
     """A stored cell with its result; None where either is missing, or damaged and set aside."""
     cell = load_cell(store, key)
     if cell is None:
@@ -100,7 +101,7 @@ def complete_cell(store: Store, key: str) -> Row | None:
     if result is None:
         store.set_aside("cells", key, "its result is gone")
         return None
-    return Row(cell=cell, result=result)
+    return CellResult(cell=cell, result=result)
 
 
 def fill_cell(
@@ -110,7 +111,7 @@ def fill_cell(
     variant: Variant,
     blocks: list[Block],
     key: str,
-) -> Row:
+) -> CellResult:
     """Evaluate the variant that is in the model on one suite, and store the cell.
 
     Args:
@@ -142,7 +143,7 @@ def fill_cell(
     )
     save_cell(store, key, cell)
     remove_failure(store, key)
-    return Row(cell=cell, result=result)
+    return CellResult(cell=cell, result=result)
 
 
 def _request(job: Job) -> dict[str, object]:
@@ -190,6 +191,6 @@ def scores_text(result: SuiteResult) -> str:
         for metric in result.metrics
         if metric.primary and (score := shown_score(metric)) is not None
     ]
-    perplexity = bool(result.metrics) and result.metrics[0].statistic == "perplexity"
-    unit = "windows" if perplexity else "questions"
+    text = text_statistic(result)
+    unit = text.items if text is not None else "questions"
     return f"{' and '.join(scores) or 'no score'} ({result.n:,} {unit})"

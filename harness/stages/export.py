@@ -13,7 +13,7 @@ from harness.variants.calibration_run import open_run
 from harness.variants.export import export_model
 from harness.variants.variant import make_variant
 from luq.types import QuantizationError
-from reports.report.leaderboard import bytes_text
+from reports.report.lines import bytes_text
 
 
 def run(jobs: Sequence[Job], progress: Progress) -> Outcome:

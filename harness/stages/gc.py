@@ -13,7 +13,7 @@ from harness.stages.verify import size_of
 from harness.store.atomic import store_errors
 from harness.store.kinds import KINDS, unreferenced
 from harness.store.store import CORRUPT, Store
-from reports.report.leaderboard import bytes_text
+from reports.report.lines import bytes_text
 
 ABANDONED = 3600.0  # seconds without a change after which nobody is thought to work on an entry
 

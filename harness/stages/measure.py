@@ -23,7 +23,7 @@ from luq.allocation.orders import ORDERS, block_score, coinciding
 from luq.calibration.stability import seed_agreement
 from luq.types import QuantizationError
 from reports.records.measurements import Correlation, Entropy, Measurement, Orders, Stability
-from reports.statistics.estimate import rank_correlation
+from reports.statistics.ranks import rank_correlation
 
 
 def run(jobs: Sequence[Job], progress: Progress) -> Outcome:

@@ -15,8 +15,9 @@ from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import cell_key, cell_label
 from harness.stages.evaluate import look_at_model
 from harness.stages.registry import STAGES
-from harness.store.records import CELL_FILE, has_failure
+from harness.store.records import has_failure
 from harness.store.store import Store
+from reports.records.entries import CELL_FILE
 from reports.records.sealed_json import strict_json
 
 

@@ -11,8 +11,8 @@ from harness.stages.base import Job, Outcome
 from harness.store.kinds import KINDS, check, set_aside, unreferenced
 from harness.store.store import Store
 from harness.store.tensors import CorruptEntry
-from reports.records.results import NewerSchema
-from reports.report.leaderboard import bytes_text
+from reports.records.schema import NewerSchema
+from reports.report.lines import bytes_text
 
 
 @dataclass

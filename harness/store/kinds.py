@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal
 
 from harness.store.answers import AnswerLog
-from harness.store.records import CELL_FILE, PICTURES_FILE, RESULT_FILE
 from harness.store.store import CLAIMS, CORRUPT, PARTIAL, VALUE, Store
 from harness.store.tensors import CorruptEntry, read_verified
-from reports.records.measurements import FILE as MEASUREMENT_FILE
+from reports.records.entries import CELL_FILE, MEASUREMENT_FILE, PICTURES_FILE, RESULT_FILE
 from reports.records.measurements import read_measurement
-from reports.records.results import Cell, Failure, NewerSchema, SuiteResult, read_checked
+from reports.records.results import Cell, Failure, SuiteResult
+from reports.records.schema import NewerSchema, read_checked
 from reports.records.sealed_json import sealed_text, strict_json
 
 Lifetime = Literal["permanent", "referenced", "reusable", "rebuildable", "leftover"]

@@ -8,11 +8,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harness.store.store import Store
-from reports.records.measurements import FILE as MEASUREMENT_FILE
+from reports.records.entries import CELL_FILE, MEASUREMENT_FILE, RESULT_FILE
 from reports.records.measurements import Measurement
-from reports.records.results import Cell, Failure, SuiteResult, to_json
-
-CELL_FILE, RESULT_FILE, PICTURES_FILE = "cell.json", "result.json", "index.json"
+from reports.records.results import Cell, Failure, SuiteResult
+from reports.records.schema import to_json
 
 
 def load_cell(store: Store, key: str) -> Cell | None:

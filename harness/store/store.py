@@ -26,7 +26,7 @@ from harness.errors import StoreError
 from harness.store import claims
 from harness.store.atomic import complete_or_absent, replace_file, store_errors
 from harness.store.tensors import CorruptEntry, read_verified, write_tensors
-from reports.records.results import NewerSchema, read_checked
+from reports.records.schema import NewerSchema, read_checked
 from reports.records.sealed_json import seal, sealed_text, strict_json
 
 Schema = TypeVar("Schema", bound=BaseModel)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from harness.trackers.base import Tracker, Value
 from reports.records.measurements import Entropy, Measurement
 from reports.records.results import Cell, SuiteResult
-from reports.report.studies import Study
+from reports.report.studies.study import Study
 
 Table = tuple[tuple[str, ...], list[tuple[Value, ...]]]
 COUNTS = ("n", "errors", "empty", "unparseable", "data_errors")

@@ -1,5 +1,5 @@
-"""What was measured of the blocks themselves: entropies, the stability of their ranking, scores
-against damage, searches for k.
+"""The records of measurements on the blocks themselves: entropies, the stability of their ranking,
+scores compared with damage, and searches for k.
 """
 
 from __future__ import annotations
@@ -7,17 +7,20 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import Field, TypeAdapter
 
-from reports.records.results import Problem, reason_of, refuse_newer
-
-FILE = "measurement.json"
+from reports.records.schema import Strict, refuse_newer
 
 
-class _Measurement(BaseModel):
-    """alpha, calibration_seed, tokens, image_token_share: of the calibration behind it."""
+class _Measurement(Strict):
+    """What all measurements have in common.
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+    Attributes:
+        alpha: share of calibration tokens from image-text samples, 0 to 1.
+        tokens: how many the calibration has.
+        image_token_share: of these, the share that stands for pictures.
+    """
+
     schema_version: Literal[1] = 1
     model: str
     alpha: float
@@ -28,8 +31,15 @@ class _Measurement(BaseModel):
 
 
 class Entropy(_Measurement):
-    """bits: [block][seed]. at, of_tokens, drop, clusters: see `EntropyConfig`. seed_tau: mean
-    Kendall tau between the seeds' rankings.
+    """Entropy of each block's activations under K-means.
+
+    Attributes:
+        at: where activations are taken, see `EntropyConfig`.
+        of_tokens: which tokens count.
+        drop: share of the largest activations that is left out.
+        clusters: K.
+        bits: [block][seed].
+        seed_tau: mean Kendall tau between the rankings of two seeds.
     """
 
     kind: Literal["entropy"] = "entropy"
@@ -43,10 +53,14 @@ class Entropy(_Measurement):
 
 
 class Stability(_Measurement):
-    """changes[j]:
+    """How much the ranking of the blocks depends on the number of clusters.
 
-    Kendall distance of the rankings at grid[j] and grid[j + 1], a mean over seeds. clusters: K by
-    `rule`, if there is one. seed_tau: at each K of the grid.
+    Attributes:
+        grid: the values of K.
+        changes: `changes[j]` is the Kendall distance of the rankings at `grid[j]` and
+            `grid[j + 1]`, a mean over seeds.
+        seed_tau: mean Kendall tau between the rankings of two seeds, at each K of the grid.
+        clusters: K by `rule`, None where the rule chooses none.
     """
 
     kind: Literal["stability"] = "stability"
@@ -58,19 +72,24 @@ class Stability(_Measurement):
     rule: str
 
 
-class Correlation(BaseModel):
+class Correlation(Strict):
     """Spearman's rank correlation of a score with measured damage, and its 95 % interval."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     rho: float
     low: float
     high: float
 
 
 class Orders(_Measurement):
-    """scores: of every block by name, damage among them, under the low method; orders: blocks by
-    ascending score. correlations: with damage. same_sets: for two orders the k at which they choose
-    the same blocks.
+    """Scores of the blocks compared with the damage that quantizing them does.
+
+    Attributes:
+        low: the method whose damage was measured.
+        answers: how many held-out answers the damage is a mean of.
+        scores: of every block, by name of the score; `damage` is one of them.
+        orders: blocks by ascending score, by name of the score.
+        correlations: of each score with damage.
+        same_sets: two orders, and the k at which they choose the same blocks.
     """
 
     kind: Literal["orders"] = "orders"
@@ -82,12 +101,14 @@ class Orders(_Measurement):
     same_sets: list[tuple[str, str, list[int]]]
 
 
-class Asked(BaseModel):
-    """One k of a search. questions: how many were asked before it was decided. decided: by an
-    interval, or by the whole split.
+class Trial(Strict):
+    """One k that a search evaluated.
+
+    Attributes:
+        questions: how many were answered before it was decided.
+        decided: True where an interval decided, False where all questions were needed.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
     k: int
     score: float
     low: float
@@ -99,10 +120,16 @@ class Asked(BaseModel):
 
 
 class Search(_Measurement):
-    """rule:
+    """A search for k.
 
-    `threshold` (largest k that holds) or `budget` (smallest k within it). binary, scan: the k each
-    finds, if there is one. violations: k after which the score rises. language_model_bytes: by k.
+    Attributes:
+        rule: `threshold` (the largest k whose score holds) or `budget` (the smallest k within it).
+        binary: the k that binary search finds, None where no k holds.
+        scan: the k that a full scan finds, None where no k holds.
+        asked: every k that was evaluated, ascending.
+        binary_asked: those that binary search evaluated, in its order.
+        violations: k at which the score is higher than at the k before.
+        language_model_bytes: by k.
     """
 
     kind: Literal["search"] = "search"
@@ -117,7 +144,7 @@ class Search(_Measurement):
     budget_bytes: int | None
     binary: int | None
     scan: int | None
-    asked: list[Asked]
+    asked: list[Trial]
     binary_asked: list[int]
     violations: list[int]
     language_model_bytes: list[int]
@@ -129,19 +156,12 @@ _ADAPTER: TypeAdapter[Measurement] = TypeAdapter(Measurement)
 
 
 def read_measurement(path: Path) -> Measurement:
-    """Raises OSError or ValueError for a file that is no measurement."""
-    text = path.read_text()
+    """Read one measurement.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: it is no measurement that this version knows.
+    """
+    text = path.read_text(encoding="utf-8")
     refuse_newer(text)
     return _ADAPTER.validate_json(text)
-
-
-def read_measurements(root: Path) -> tuple[list[Measurement], list[Problem]]:
-    """Everything measured in a store, and what could not be read."""
-    found: list[Measurement] = []
-    problems: list[Problem] = []
-    for path in sorted((root / "measurements").glob(f"*/{FILE}")):
-        try:
-            found.append(read_measurement(path))
-        except (OSError, ValueError) as error:
-            problems.append(Problem(path=str(path), reason=reason_of(error)))
-    return found, problems

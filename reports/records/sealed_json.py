@@ -11,43 +11,47 @@ SEAL = ".sha256"
 
 
 def seal(path: Path) -> None:
-    """Write the SHA-256 of a file beside it."""
+    """Write the SHA-256 of a file next to it, as NAME.sha256."""
     path.with_name(path.name + SEAL).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def sealed_text(path: Path) -> str:
-    """The text of a file.
+    """Read a file and compare it with its seal.
 
-    Raises ValueError where it is not the one that was sealed, OSError where it is not there; files
-    of earlier versions have no seal and are taken as they are.
+    Files of earlier versions have no seal and are taken as they are.
+
+    Raises:
+        OSError: there is no such file, or it cannot be read.
+        ValueError: its content is not what was sealed.
     """
-    content, beside = path.read_bytes(), path.with_name(path.name + SEAL)
-    if beside.exists() and beside.read_text().strip() != hashlib.sha256(content).hexdigest():
+    content, seal_path = path.read_bytes(), path.with_name(path.name + SEAL)
+    if seal_path.exists() and seal_path.read_text().strip() != hashlib.sha256(content).hexdigest():
         raise ValueError(f"{path.name} does not have the SHA-256 that was written with it")
     return content.decode()
 
 
 def strict_json(text: str | bytes) -> Any:
-    """The value of a JSON text.
+    """Parse a JSON text.
 
-    Raises ValueError, and nothing else, for what is no JSON: also for NaN and infinities, for a key
-    that stands twice in an object, and for nesting deeper than Python can follow.
+    Raises:
+        ValueError: it is no JSON. Nothing else is ever raised: NaN, infinities, a key that an
+            object has twice and nesting deeper than Python can follow are refused in the same way.
     """
     try:
-        return json.loads(text, parse_constant=_no_constant, object_pairs_hook=_each_key_once)
+        return json.loads(text, parse_constant=_refuse_constant, object_pairs_hook=_unique_keys)
     except RecursionError as error:
         raise ValueError("nested too deeply") from error
 
 
-def _no_constant(name: str) -> Any:
+def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON")
 
 
-def _each_key_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+def _unique_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
         names = [name for name, _ in pairs]
         raise ValueError(
-            f"{next(n for n in names if names.count(n) > 1)!r} stands twice in one object"
+            f"{next(n for n in names if names.count(n) > 1)!r} is a key twice in one object"
         )
-    return found
+    return values

@@ -1,0 +1,1 @@
+"""The report of a store: leaderboard, studies, scorecard, as page, Markdown and tables."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -26,123 +27,145 @@ COLORS = (
     "#bcbd22",
     "#17becf",
 )
-Point = tuple[str, float, float, tuple[float, float, float]]
+BITS = (1, 2, 3, 4, 8, 16)  # ticks
 
 
-def pareto_svg(
-    families: Mapping[str, Sequence[Point]],
-    y: str = "mean over suites, %",
-    *,
-    lower: bool = False,
-    bytes_a_bit: float = 0.0,
-) -> str:
-    """A score against paper bits and against stored bits, side by side, each with its front.
-    families: points (label, paper bits, stored bits, (score, low, high)) that belong together, such
-    as one method at several bits, by name. y: what the score is; lower: whether less of it is
-    better, on a logarithmic axis. bytes_a_bit: stored bytes of the model for each stored bit a
-    weight, for an axis of bytes.
-    """
-    figure = Figure(figsize=(10, 4.4), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    for axis, place, title in (
-        (left, 1, "bits as papers count them"),
-        (right, 2, "bits as stored"),
-    ):
-        for number, (name, points) in enumerate(families.items()):
-            ordered = sorted(points, key=lambda p: p[place])
-            means = [p[3][0] for p in ordered]
-            spread = [[p[3][0] - p[3][1] for p in ordered], [p[3][2] - p[3][0] for p in ordered]]
-            style = {
-                "marker": "o",
-                "markersize": 4,
-                "capsize": 2,
-                "linewidth": 1,
-                "color": _color(number),
-            }
-            axis.errorbar(
-                [p[place] for p in ordered],
-                means,
-                yerr=spread,
-                elinewidth=0.8,
-                label=_plain(name),
-                **style,
-            )
-        front = _front(
-            [p for points in families.values() for p in points], place, -1 if lower else 1
-        )
-        axis.step(
-            [p[place] for p in front],
-            [p[3][0] for p in front],
-            where="post",
-            color="#999999",
-            linewidth=0.8,
-            zorder=0,
-        )
-        axis.set_xscale("log", base=2)
-        axis.set_xticks([1, 2, 3, 4, 8, 16], labels=["1", "2", "3", "4", "8", "16"])
-        axis.set_xlim(0.95, 18)
-        axis.set_xlabel(f"{title}, per weight")
-        axis.grid(alpha=0.25)
-    if bytes_a_bit:
-        _bytes_axis(right, bytes_a_bit)
-    left.set_ylabel(y)
-    left.set_yscale("log" if lower else "linear")
-    right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
-    return _svg(figure)
+@dataclass(frozen=True)
+class Point:
+    """One variant: its bits a weight, its score and the score's 95 % interval."""
 
-
-def _bytes_axis(axis: Axes, bytes_a_bit: float) -> None:
-    """The same places in bytes, above."""
-    unit, name = (2**30, "GiB") if 16 * bytes_a_bit >= 2**30 else (2**20, "MiB")
-    above = axis.secondary_xaxis(
-        "top",
-        functions=(lambda bits: bits * bytes_a_bit / unit, lambda size: size * unit / bytes_a_bit),
-    )
-    ticks = [bits * bytes_a_bit / unit for bits in (1, 2, 3, 4, 8, 16)]
-    above.set_xticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
-    above.minorticks_off()
-    above.set_xlabel(f"stored, {name}")
-
-
-def _front(points: Sequence[Point], place: int, sign: int) -> list[Point]:
-    """The points that no other beats: nothing with as few bits was better. sign: 1 where more is
-    better, else -1.
-    """
-    front: list[Point] = []
-    for point in sorted(points, key=lambda p: (p[place], -sign * p[3][0])):
-        if not front or sign * point[3][0] > sign * front[-1][3][0]:
-            front.append(point)
-    return front
+    paper_bits: float
+    stored_bits: float
+    score: float
+    low: float
+    high: float
 
 
 @dataclass(frozen=True)
 class Curve:
-    """points: (x, y, low, high), by rising x. style: matplotlib's line style."""
+    """Points that a line joins.
+
+    Attributes:
+        points: (x, y, low, high), by rising x.
+        style: matplotlib's line style.
+    """
 
     label: str
     points: Sequence[tuple[float, float, float, float]]
     style: str
 
 
-def curves_svg(
-    curves: Sequence[Curve],
-    x: str,
-    y: str = "mean over suites, %",
+Bits = Callable[[Point], float]
+
+
+def pareto_svg(
+    families: Mapping[str, Sequence[Point]],
+    y: str,
     *,
-    whole: bool = False,
+    lower_is_better: bool = False,
     log: bool = False,
+    bytes_per_bit: float = 0.0,
 ) -> str:
-    """Lines with intervals over one axis. x, y: what the axes show. whole: ticks at whole numbers
-    only. log: a logarithmic y axis.
+    """Draw a score over paper bits and over stored bits, each with its Pareto front.
+
+    Args:
+        families: variants that a line joins, such as one method at several bits, by name.
+        y: what the score is.
+        lower_is_better: whether less of the score is better.
+        log: a logarithmic axis of scores.
+        bytes_per_bit: stored bytes of the model for each stored bit a weight, for an axis of bytes.
+    """
+    figure = Figure(figsize=(10, 4.4), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    _size_panel(left, families, lambda p: p.paper_bits, lower_is_better)
+    left.set_xlabel("bits as papers count them, per weight")
+    _size_panel(right, families, lambda p: p.stored_bits, lower_is_better)
+    right.set_xlabel("bits as stored, per weight")
+    if bytes_per_bit:
+        _bytes_axis(right, bytes_per_bit)
+    left.set_ylabel(y)
+    left.set_yscale("log" if log else "linear")
+    right.legend(loc="center left", bbox_to_anchor=(1, 0.5), frameon=False, fontsize=8)
+    return _svg(figure)
+
+
+def _size_panel(
+    axis: Axes, families: Mapping[str, Sequence[Point]], bits: Bits, lower_is_better: bool
+) -> None:
+    for number, (name, points) in enumerate(families.items()):
+        ordered = sorted(points, key=bits)
+        axis.errorbar(
+            [bits(p) for p in ordered],
+            [p.score for p in ordered],
+            yerr=[[p.score - p.low for p in ordered], [p.high - p.score for p in ordered]],
+            elinewidth=0.8,
+            label=_plain(name),
+            marker="o",
+            markersize=4,
+            capsize=2,
+            linewidth=1,
+            color=_color(number),
+        )
+    everything = [point for points in families.values() for point in points]
+    front = _pareto_front(everything, bits, -1 if lower_is_better else 1)
+    axis.step(
+        [bits(p) for p in front],
+        [p.score for p in front],
+        where="post",
+        color="#999999",
+        linewidth=0.8,
+        zorder=0,
+    )
+    axis.set_xscale("log", base=2)
+    axis.set_xticks(BITS, labels=list(map(str, BITS)))
+    axis.set_xlim(0.95, 18)
+    axis.grid(alpha=0.25)
+
+
+def _bytes_axis(axis: Axes, bytes_per_bit: float) -> None:
+    """The same places in bytes, above."""
+    unit, name = (2**30, "GiB") if 16 * bytes_per_bit >= 2**30 else (2**20, "MiB")
+    above = axis.secondary_xaxis(
+        "top",
+        functions=(
+            lambda bits: np.asarray(bits, dtype=float) * bytes_per_bit / unit,
+            lambda size: np.asarray(size, dtype=float) * unit / bytes_per_bit,
+        ),
+    )
+    ticks = [bits * bytes_per_bit / unit for bits in BITS]
+    above.set_xticks(ticks, labels=[f"{tick:.3g}" for tick in ticks])
+    above.minorticks_off()
+    above.set_xlabel(f"stored, {name}")
+
+
+def _pareto_front(points: Sequence[Point], bits: Bits, sign: int) -> list[Point]:
+    """Points that score better than all with as few bits; sign: 1 where more is better, else -1."""
+    front: list[Point] = []
+    for point in sorted(points, key=lambda p: (bits(p), -sign * p.score)):
+        if not front or sign * point.score > sign * front[-1].score:
+            front.append(point)
+    return front
+
+
+def curves_svg(
+    curves: Sequence[Curve], x: str, y: str, *, integers: bool = False, log: bool = False
+) -> str:
+    """Draw curves with intervals over one axis.
+
+    Args:
+        curves: with a line in the legend each.
+        x: what the x axis shows.
+        y: what the y axis shows.
+        integers: ticks of x at integers only.
+        log: a logarithmic y axis.
     """
     figure = Figure(figsize=(10, 3.8), layout="constrained")
     axis = figure.subplots()
     for number, curve in enumerate(curves):
-        xs, ys = [p[0] for p in curve.points], [p[1] for p in curve.points]
         spread = [[p[1] - p[2] for p in curve.points], [p[3] - p[1] for p in curve.points]]
         axis.errorbar(
-            xs,
-            ys,
+            [p[0] for p in curve.points],
+            [p[1] for p in curve.points],
             yerr=spread if any(map(any, spread)) else None,
             label=_plain(curve.label),
             linestyle=curve.style,
@@ -153,7 +176,7 @@ def curves_svg(
             elinewidth=0.6,
             color=_color(number),
         )
-    if whole:
+    if integers:
         axis.xaxis.set_major_locator(MaxNLocator(integer=True))
     axis.set_xlabel(x)
     axis.set_ylabel(y)

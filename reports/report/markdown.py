@@ -1,22 +1,21 @@
-"""The report as Markdown: the leaderboard, the studies' tables, the scorecard, and what is missing."""
+"""The report as Markdown: leaderboard, tables of the studies, scorecard, and what is missing."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 
-from reports.report.claims import claims, findings
-from reports.report.leaderboard import Leaderboard, Line, bytes_text
-from reports.report.page import holes
+from reports.paper.claims import claims
+from reports.report.findings import findings
+from reports.report.leaderboard import Leaderboard
+from reports.report.lines import Line, bytes_text
 from reports.report.scorecard import scorecard, tally
-from reports.report.studies import Study
+from reports.report.studies.study import Study
 
 
-def markdown(board: Leaderboard, found: Sequence[Study] = ()) -> str:
-    """Pipes and line breaks in names are escaped."""
-    return (
-        "\n".join([*_leaderboard(board), *_studies(found), *_scorecard(board), *_missing(board)])
-        + "\n"
-    )
+def markdown(board: Leaderboard, studies: Sequence[Study] = ()) -> str:
+    """Write the report; pipes and line breaks in names are escaped."""
+    parts = (_leaderboard(board), _studies(studies), _scorecard(board), _missing(board))
+    return "\n".join(line for part in parts for line in part) + "\n"
 
 
 def _leaderboard(board: Leaderboard) -> Iterator[str]:
@@ -27,7 +26,7 @@ def _leaderboard(board: Leaderboard) -> Iterator[str]:
         "paper bits",
         "stored bits",
         "stored bytes",
-        "to full precision",
+        "vs full precision",
         *board.titles,
         "errors / empty / unparseable / unreadable pictures",
     ]
@@ -40,7 +39,8 @@ def _leaderboard(board: Leaderboard) -> Iterator[str]:
         "Scores are per cent (MME: points; texts: perplexity a token, lower is better) with 95 %"
         " intervals over pictures or windows. Bits and bytes are those of the decoder's linear"
         " layers. Differences to full precision are paired question by question, ratios of"
-        " perplexity window by window. ◆: nothing of the same model that stores no more is better."
+        " perplexity window by window. ◆ Pareto-optimal: no variant of the same model is both at"
+        " least as small and better."
     )
 
 
@@ -49,22 +49,19 @@ def _row(line: Line, board: Leaderboard) -> list[str]:
         f"{line.errors} / {line.empty} / {line.unparseable} / {line.data_errors} of"
         f" {line.questions}"
     )
-    name = f"{'◆ ' if line.front else ''}{line.model} {line.label}"
-    beside = str(line.full.mean or line.full.ratio or "—") if line.full else "—"
-    scores = [f"{s.text} [{s.interval}]" if s else "—" for s in line.row(board)]
     return [
-        name,
+        f"{'◆ ' if line.pareto_optimal else ''}{line.model} {line.label}",
         f"{line.paper_bits:.2f}",
         f"{line.stored_bits:.3f}",
         bytes_text(line.stored_bytes),
-        beside,
-        *scores,
+        line.vs_full.text if line.vs_full else "—",
+        *(f"{s.text} [{s.interval}]" if s else "—" for s in board.scores(line)),
         counts,
     ]
 
 
-def _studies(found: Sequence[Study]) -> Iterator[str]:
-    for study in found:
+def _studies(studies: Sequence[Study]) -> Iterator[str]:
+    for study in studies:
         yield from ("", f"## {study.title}", "", study.text)
         if study.rows:
             yield ""
@@ -73,38 +70,41 @@ def _studies(found: Sequence[Study]) -> Iterator[str]:
 
 def _scorecard(board: Leaderboard) -> Iterator[str]:
     card = scorecard(board.lines)
+    marks = ", ".join(f"{count} {mark}" for mark, count in tally(card).items())
     yield from ("", "## Scorecard", "")
-    yield (
-        f"Of the paper's {len(card)} published scores: "
-        + ", ".join(f"{count} {mark}" for mark, count in tally(card).items())
-        + "."
-    )
-    run = [one for one in card if one.ours is not None]
-    if run:
+    yield f"Of the paper's {len(card)} published scores: {marks}."
+    rows = [
+        (
+            entry.published.backbone,
+            entry.published.title,
+            entry.published.benchmark,
+            f"{entry.published.score:g}",
+            f"{entry.ours.text} [{entry.ours.interval}]",
+            entry.mark,
+        )
+        for entry in card
+        if entry.ours is not None
+    ]
+    if rows:
         yield ""
-        rows = [
-            (
-                one.published.backbone,
-                one.published.title,
-                one.published.benchmark,
-                f"{one.published.score:g}",
-                f"{one.ours.text} [{one.ours.interval}]" if one.ours else "",
-                one.mark,
-            )
-            for one in run
-        ]
         yield from _table(("model", "variant", "suite", "paper", "ours", ""), rows)
     yield ""
     yield from _table(
-        ("the paper's claim", "said", "by paper bits, or its tables", "by stored bytes", "verdict"),
+        (
+            "the paper's claim",
+            "stated",
+            "by paper bits, or its tables",
+            "by stored bytes",
+            "verdict",
+        ),
         [(c.claim, c.paper_value, c.paper_bits, c.stored, c.verdict) for c in claims()],
     )
-    asked = findings(board.lines)
-    if asked:
+    tested = findings(board.lines)
+    if tested:
         yield ""
         yield from _table(
-            ("model", "claim", "found here", "verdict"),
-            [(f.model, f.claim, f.ours, f.verdict) for f in asked],
+            ("model", "claim", "measured here", "verdict"),
+            [(f.model, f.claim, f.measured, f.verdict) for f in tested],
         )
 
 
@@ -118,7 +118,7 @@ def _missing(board: Leaderboard) -> Iterator[str]:
     if board.problems:
         yield from ("", "## Unreadable or doubtful entries", "")
         yield from (f"- `{_cell(p.path)}`: {_cell(p.reason)}" for p in board.problems)
-    if missing := holes(board):
+    if missing := board.missing_scores():
         yield from ("", "## Suites without a score", "")
         yield from (f"- {_cell(name)}: {_cell(', '.join(titles))}" for name, titles in missing)
 

@@ -1,5 +1,5 @@
-"""Questions to look at: picture, gold answer and what every variant said, those first on which
-variants disagree.
+"""Questions to look at: the picture, the right answer and every variant's answer, beginning with
+those on which variants disagree.
 """
 
 from __future__ import annotations
@@ -10,17 +10,24 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from reports.records.entries import PICTURES, PICTURES_FILE
 from reports.records.results import Answer, SuiteResult
 from reports.records.sealed_json import sealed_text, strict_json
-from reports.report.leaderboard import Line
+from reports.report.lines import Line
+from reports.statistics.perplexity import text_statistic
 
-PICTURES, INDEX = "pictures", "index.json"  # of a store's entries, see harness/pictures.py
-SHOWN = 12  # of each suite
+SHOWN = 12  # questions of each suite
+_Scored = tuple[str, Answer, float | None]  # label of the variant, its answer, the answer's score
 
 
 @dataclass(frozen=True)
-class Said:
-    """One answer and who gave it. score: 0 to 1, None where it got none."""
+class AnswerGroup:
+    """One answer and the variants that gave it.
+
+    Attributes:
+        score: 0 to 1, None without a score.
+        variants: their labels.
+    """
 
     response: str
     status: str
@@ -30,8 +37,12 @@ class Said:
 
 @dataclass(frozen=True)
 class Sample:
-    """disagreement: 0, where every variant scores alike, to 1, where half are right. pictures: as
-    data URIs.
+    """One question with all its answers.
+
+    Attributes:
+        pictures: as data URIs.
+        answers: the best first.
+        disagreement: from 0, where every variant scores alike, to 1, where half are right.
     """
 
     model: str
@@ -41,24 +52,28 @@ class Sample:
     prompt: str
     target: str
     pictures: tuple[str, ...]
-    said: tuple[Said, ...]
+    answers: tuple[AnswerGroup, ...]
     disagreement: float
 
 
 def samples(lines: Sequence[Line], root: Path, shown: int = SHOWN) -> list[Sample]:
-    """Up to `shown` of every suite of every model, by falling disagreement; where all agree, its
-    first questions.
+    """Choose up to `shown` questions of every suite of every model, by falling disagreement.
+
+    Where all variants agree these are the suite's first questions. Texts have no questions.
+
+    Args:
+        lines: variants with their results.
+        root: of the store, for the pictures.
+        shown: questions of each suite.
     """
-    by_suite: dict[tuple[str, str], list[tuple[str, SuiteResult]]] = {}
+    suites: dict[tuple[str, str], list[tuple[str, SuiteResult]]] = {}
     for line in lines:
-        for row in line.cells:
-            if row.result.metrics and row.result.metrics[0].statistic != "perplexity":
-                by_suite.setdefault((line.model, row.cell.suite), []).append(
-                    (line.label, row.result)
-                )
+        for suite, result in line.by_suite.items():
+            if result.metrics and text_statistic(result) is None:
+                suites.setdefault((line.model, suite), []).append((line.label, result))
     return [
         sample
-        for (model, _), results in by_suite.items()
+        for (model, _), results in suites.items()
         for sample in _of_suite(model, results, root, shown)
     ]
 
@@ -66,42 +81,38 @@ def samples(lines: Sequence[Line], root: Path, shown: int = SHOWN) -> list[Sampl
 def _of_suite(
     model: str, results: Sequence[tuple[str, SuiteResult]], root: Path, shown: int
 ) -> list[Sample]:
-    asked: dict[str, list[tuple[str, Answer, float | None]]] = {}
+    questions: dict[str, list[_Scored]] = {}
     for label, result in results:
         primary = [metric.metric for metric in result.metrics if metric.primary]
         for answer in result.answers:
             score = next((answer.scores[name] for name in primary if name in answer.scores), None)
-            asked.setdefault(answer.question_id, []).append((label, answer, score))
-    # Questions that few variants were asked cannot show much.
+            questions.setdefault(answer.question_id, []).append((label, answer, score))
+    # Questions that few variants answered cannot show much.
     ranked = sorted(
-        asked.items(), key=lambda item: (-_disagreement(item[1]) * len(item[1]), _number(item[0]))
+        questions.items(),
+        key=lambda item: (-_disagreement(item[1]) * len(item[1]), _number(item[0])),
     )
-    title = results[0][1].suite_title
+    suite = results[0][1]
     folders = sorted(
         {root / PICTURES / result.pictures for _, result in results if result.pictures}
     )
-    found = []
-    for question, answers in ranked[:shown]:
-        first = answers[0][1]
-        pictures, said = _pictures(folders, question), _grouped(answers)
-        suite = results[0][1].suite
-        found.append(
-            Sample(
-                model,
-                suite,
-                title,
-                question,
-                first.prompt,
-                first.target,
-                pictures,
-                said,
-                _disagreement(answers),
-            )
+    return [
+        Sample(
+            model=model,
+            suite=suite.suite,
+            suite_title=suite.suite_title,
+            question=question,
+            prompt=answers[0][1].prompt,
+            target=answers[0][1].target,
+            pictures=_pictures(folders, question),
+            answers=_grouped(answers),
+            disagreement=_disagreement(answers),
         )
-    return found
+        for question, answers in ranked[:shown]
+    ]
 
 
-def _disagreement(answers: Sequence[tuple[str, Answer, float | None]]) -> float:
+def _disagreement(answers: Sequence[_Scored]) -> float:
     scores = [score or 0.0 for _, _, score in answers]
     mean = sum(scores) / len(scores)
     return 4 * mean * (1 - mean) if len(set(scores)) > 1 else 0.0
@@ -111,22 +122,20 @@ def _number(question: str) -> tuple[int, str]:
     return (int(question), "") if question.isdecimal() else (0, question)
 
 
-def _grouped(answers: Sequence[tuple[str, Answer, float | None]]) -> tuple[Said, ...]:
-    """By what was said, the best first."""
+def _grouped(answers: Sequence[_Scored]) -> tuple[AnswerGroup, ...]:
+    """Equal answers together, the best first."""
     groups: dict[tuple[str, str, float | None], list[str]] = {}
     for label, answer, score in answers:
         groups.setdefault((answer.response, answer.status, score), []).append(label)
-    said = [Said(*key, tuple(labels)) for key, labels in groups.items()]
-    return tuple(sorted(said, key=lambda s: (-(s.score or 0.0), -len(s.variants), s.response)))
+    merged = [AnswerGroup(*key, tuple(labels)) for key, labels in groups.items()]
+    return tuple(sorted(merged, key=lambda a: (-(a.score or 0.0), -len(a.variants), a.response)))
 
 
 def _pictures(folders: Sequence[Path], question: str) -> tuple[str, ...]:
-    """Of the first entry that has the question; names that are not of its own making are not
-    followed.
-    """
+    """Pictures from the first entry that has the question; an index can name no other files."""
     for folder in folders:
         try:
-            names = strict_json(sealed_text(folder / INDEX))[question]
+            names = strict_json(sealed_text(folder / PICTURES_FILE))[question]
             files = [folder / name for name in names if re.fullmatch(r"[0-9a-f]{32}\.webp", name)]
             return tuple(
                 f"data:image/webp;base64,{base64.b64encode(file.read_bytes()).decode()}"

@@ -1,4 +1,4 @@
-"""The files of a report, from the entries of a store: page, Markdown, CSV, parquet, figures."""
+"""The files of a report: page, Markdown, CSV, Parquet and figures."""
 
 from __future__ import annotations
 
@@ -8,76 +8,66 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
-
-from reports.records.measurements import read_measurements
-from reports.records.results import CSV_COLUMNS, long_form, read_store, write_csv
 from reports.report.leaderboard import Leaderboard, build
 from reports.report.markdown import markdown
 from reports.report.page import page
-from reports.report.references import compared, write_comparisons
-from reports.report.studies import Study, studies
+from reports.report.read import read_measurements, read_store
+from reports.report.references import compare_with_references
+from reports.report.studies.collect import collect_studies
+from reports.report.studies.study import Study
+from reports.report.tables import (
+    COMPARISON_COLUMNS,
+    RESULT_COLUMNS,
+    comparison_rows,
+    result_rows,
+    write_csv,
+    write_parquet,
+)
 
 FILES = ("results.csv", "results.parquet", "comparisons.csv", "leaderboard.md", "report/index.html")
 
-TEXT = ("model", "method", "low", "high", "order", "inputs", "suite", "metric")
-REAL = ("budget_bits", "alpha", "paper_bits", "stored_bits", "score", "ci_low", "ci_high")
-SCHEMA = pyarrow.schema(
-    [
-        (
-            name,
-            (
-                pyarrow.string()
-                if name in TEXT
-                else pyarrow.float64()
-                if name in REAL
-                else pyarrow.int64()
-            ),
-        )
-        for name in CSV_COLUMNS
-    ]
-)
-
 
 def write_report(root: Path) -> tuple[Leaderboard, list[Study]]:
-    """Write FILES and report/figures/ at the root of a store; returns what they show.
+    """Write FILES and report/figures/ at the root of a store.
 
-    Each file replaces the old one when it is whole.
+    Each file replaces the earlier one when it is complete.
+
+    Returns:
+        What the files show.
+
+    Raises:
+        OSError: a file cannot be written; the earlier report stays as it was.
     """
-    rows, failures, problems = read_store(root)
-    measured, unreadable = read_measurements(root)
-    board = build(rows, failures, [*problems, *unreadable])
-    board = replace(board, lines=compared(board.lines))
-    found = studies(board.lines, measured)
+    cells, failures, problems = read_store(root)
+    measurements, unreadable = read_measurements(root)
+    board = build(cells, failures, [*problems, *unreadable])
+    board = replace(board, lines=compare_with_references(board.lines))
+    studies = collect_studies(board.lines, measurements)
     (root / "report").mkdir(parents=True, exist_ok=True)
-    cells = [cell for line in board.lines for cell in line.cells]
-    write_csv(cells, _fresh(root / "results.csv"))
-    pyarrow.parquet.write_table(
-        pyarrow.Table.from_pylist(list(long_form(cells)), SCHEMA), _fresh(root / "results.parquet")
-    )
-    write_comparisons(board.lines, _fresh(root / "comparisons.csv"))
-    _fresh(root / "leaderboard.md").write_text(markdown(board, found))
-    _fresh(root / "report" / "index.html").write_text(page(board, found, root))
+    results = [one for line in board.lines for one in line.results]
+    write_csv(RESULT_COLUMNS, result_rows(results), _new(root / "results.csv"))
+    write_parquet(results, _new(root / "results.parquet"))
+    write_csv(COMPARISON_COLUMNS, comparison_rows(board.lines), _new(root / "comparisons.csv"))
+    _new(root / "leaderboard.md").write_text(markdown(board, studies), encoding="utf-8")
+    _new(root / "report" / "index.html").write_text(page(board, studies, root), encoding="utf-8")
     for path in (root / name for name in FILES):
-        _fresh(path).replace(path)
-    _write_figures(root / "report" / "figures", found)
-    return board, found
+        _new(path).replace(path)
+    _write_figures(root / "report" / "figures", studies)
+    return board, studies
 
 
-def _write_figures(folder: Path, found: Sequence[Study]) -> None:
-    fresh = _fresh(folder)
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir()
-    for study in found:
+def _write_figures(folder: Path, studies: Sequence[Study]) -> None:
+    new = _new(folder)
+    shutil.rmtree(new, ignore_errors=True)
+    new.mkdir()
+    for study in studies:
         if study.svg:
-            (
-                fresh / f"{re.sub(r'[^a-z0-9]+', '-', study.title.lower()).strip('-')[:80]}.svg"
-            ).write_text(study.svg)
+            name = re.sub(r"[^a-z0-9]+", "-", study.title.lower()).strip("-")[:80]
+            (new / f"{name}.svg").write_text(study.svg, encoding="utf-8")
     shutil.rmtree(folder, ignore_errors=True)
-    fresh.rename(folder)
+    new.rename(folder)
 
 
-def _fresh(path: Path) -> Path:
-    """Where something is written before it replaces the old one."""
+def _new(path: Path) -> Path:
+    """Where a file is written before it replaces the earlier one."""
     return path.with_name(f".{path.name}.new")

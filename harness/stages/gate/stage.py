@@ -21,8 +21,10 @@ from harness.stages.gate.backend import contract, measure, quantizers_to_judge
 from harness.store import digest
 from harness.store.store import Store, safe_name
 from harness.variants.calibration_run import CalibrationRun, open_run
-from reports.records.gate import Check, GateRun, Measured, Role, judge, junit, verdict_of
-from reports.records.results import to_json
+from reports.records.gate import Check, GateRun, Measured, Role
+from reports.records.schema import to_json
+from reports.report.junit import junit
+from reports.statistics.non_inferior import judge, verdict_of
 
 RESULT, REPORT, BEFORE = "gate.json", "junit.xml", "earlier.json"
 

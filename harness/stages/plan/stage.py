@@ -14,15 +14,9 @@ from harness.stages.plan.needs import needs_of
 from harness.variants.quantizers import build
 from harness.variants.sizes import ModelSizes, quantized_size, sizes_of, variant_size
 from luq.types import Quantizer
-from reports.report.leaderboard import bytes_text
+from reports.paper.numbers import BACKBONES, HIGH_BITS, LOW_BITS, Backbone
+from reports.report.lines import bytes_text
 
-PAPER_LOW, PAPER_HIGH = 1.08, 4.0
-# The paper's own sizes (LUQ, TMLR 2026, tables 1 and 2): blocks low, average bits, claimed saving
-# against 4 bits.
-PAPER = {
-    "llava-hf/llava-1.5-7b-hf": (16, 2.54, 0.40),
-    "Qwen/Qwen2.5-VL-7B-Instruct": (12, 2.75, 0.31),
-}
 HEAD = ("variant", "paper bits", "stored bits", "decoder", "language model", "whole model")
 
 
@@ -101,23 +95,25 @@ def _lines(configs: Sequence[Config], sizes: ModelSizes) -> list[str]:
         f"{first.plan.teraflops:g} TFLOP/s (plan.teraflops), the quantizers' own searches not "
         "counted.",
     ]
-    if model.path in PAPER:
-        lines.append(_compared_with_paper(model.name, sizes, *PAPER[model.path]))
+    lines += [
+        _compared_with_paper(model.name, sizes, backbone)
+        for backbone in BACKBONES
+        if backbone.repository == model.path
+    ]
     return lines
 
 
-def _compared_with_paper(name: str, sizes: ModelSizes, k: int, bits: float, saving: float) -> str:
+def _compared_with_paper(name: str, sizes: ModelSizes, paper: Backbone) -> str:
     """The paper's own claim of size recomputed, on the bits that it counts and on stored bits."""
     low = _block_bytes({"method": "billm"}, sizes)
     high = _block_bytes({"method": "gptq", "bits": 4}, sizes)
     three = _block_bytes({"method": "gptq", "bits": 3}, sizes)
-    nominal = (k * PAPER_LOW + (sizes.blocks - k) * PAPER_HIGH) / sizes.blocks
-    stored = (k * low + (sizes.blocks - k) * high) / sizes.blocks
+    nominal, stored = paper.mean_bits(), paper.mean_bits(low, high)
     larger = stored / three - 1
     return (
-        f"The paper's LUQ-{k} on {name}: {bits} bits and {saving:.0%} smaller than 4 bits. From "
-        f"its own {PAPER_LOW} and {PAPER_HIGH:g} bits: {nominal:.3f} bits, "
-        f"{1 - nominal / PAPER_HIGH:.1%} smaller. As stored: {8 * stored / sizes.block:.3f} bits, "
+        f"The paper's {paper.luq} on {name}: {paper.average_bits} bits and {paper.saving:.0%} "
+        f"smaller than 4 bits. From its own {LOW_BITS} and {HIGH_BITS:g} bits: {nominal:.3f} bits, "
+        f"{1 - nominal / HIGH_BITS:.1%} smaller. As stored: {8 * stored / sizes.block:.3f} bits, "
         f"{1 - stored / high:.1%} smaller than GPTQ-4 and {abs(larger):.1%} "
         f"{'larger' if larger > 0 else 'smaller'} than GPTQ-3."
     )

@@ -17,7 +17,7 @@ from harness.variants.sizes import language_model_bytes
 from harness.variants.variant import Variant, make_variant
 from luq.allocation.search import smallest_within
 from reports.records.measurements import Search
-from reports.report.leaderboard import bytes_text
+from reports.report.lines import bytes_text
 
 MIB = 2**20
 

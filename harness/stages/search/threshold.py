@@ -18,9 +18,10 @@ from harness.variants.calibration_run import CalibrationRun
 from harness.variants.variant import Variant
 from luq.allocation.search import bisect_k, scan_k
 from luq.decoder.apply import applied
-from reports.records.measurements import Asked
+from reports.records.measurements import Trial
 from reports.records.results import MetricScore, SuiteResult
 from reports.statistics.paired import Paired, compare
+from reports.statistics.registry import find_statistic
 
 LOOKS = 4  # after an eighth, a quarter, a half and all of the questions
 # Normal quantile of a 1 - 0.05 / 3 interval over that of a 0.95 one: the three early looks share
@@ -51,7 +52,7 @@ class ThresholdSearch:
         self.metric = _metric(self.suite, self.settings.metric)
         self.context = evaluation_context(job.config, calibration_run)
         self.results: dict[tuple[int, int], SuiteResult] = {}
-        self.evaluated: dict[int, Asked] = {}
+        self.evaluated: dict[int, Trial] = {}
 
     def run(self) -> dict[str, Any]:
         """Search by bisection and, where it is wanted, at every k; fields of a `Search`."""
@@ -85,7 +86,7 @@ class ThresholdSearch:
                 decided = low > self.threshold or high < self.threshold
                 if decided:
                     break
-            self.evaluated[k] = Asked(
+            self.evaluated[k] = Trial(
                 k=k,
                 score=score,
                 low=low,
@@ -176,8 +177,8 @@ class ThresholdSearch:
         return f"{where}: by binary search k = {binary} ({evaluations} evaluations){full}{rises}"
 
 
-def _scale(metric: MetricScore) -> int:
-    return 100 if metric.maximum == 1 else 1
+def _scale(metric: MetricScore) -> float:
+    return find_statistic(metric.statistic).unit.scale
 
 
 def _selection_suite(calibration_run: CalibrationRun, job: Job) -> Suite:

@@ -1,5 +1,5 @@
 "use strict";
-// Sorting and filtering of what stands in the page; without it everything is shown.
+// Sorts and filters what the page already holds; without scripts everything is shown.
 for (const button of document.querySelectorAll("th button")) {
   button.addEventListener("click", () => {
     const head = button.closest("th"), table = head.closest("table"), body = table.tBodies[0];
@@ -10,7 +10,7 @@ for (const button of document.querySelectorAll("th button")) {
     const key = (row) => row.cells[column].dataset.value ?? "";
     const rows = [...body.rows].sort((a, b) => {
       const [x, y] = [key(a), key(b)];
-      if (x === "" || y === "") return (x === "") - (y === "");  // holes last, either way
+      if (x === "" || y === "") return (x === "") - (y === "");  // missing scores last, either way
       const order = isNaN(x) || isNaN(y) ? x.localeCompare(y) : Number(x) - Number(y);
       return up ? order : -order;
     });
@@ -25,7 +25,7 @@ if (form) {
     let shown = 0;
     for (const row of document.querySelectorAll("#board tbody tr")) {
       const fits = (!model || row.dataset.model === model) && (!alpha || row.dataset.alpha === alpha)
-        && (!form.elements.front.checked || row.dataset.front === "1") && words.every((word) => row.dataset.words.includes(word));
+        && (!form.elements.pareto.checked || row.dataset.pareto === "1") && words.every((word) => row.dataset.words.includes(word));
       row.hidden = !fits;
       shown += fits;
     }

@@ -10,7 +10,7 @@ from hydra.core.plugins import Plugins
 from harness.cli.command import Command
 from harness.stages.base import Outcome
 from harness.stages.registry import STAGES, Stage
-from reports.records.results import Row
+from reports.report.lines import CellResult
 from tests.sweeps import variants
 
 TINY = ["limit=4", "batch_size=4", "suite=mini_gqa"]
@@ -129,4 +129,4 @@ def test_a_stage_of_ones_own_runs_like_the_others(run, monkeypatch):
 
 def test_a_row_is_what_an_outcome_scores():
     assert Outcome().score is None
-    assert Row.__name__ in Outcome.__annotations__["rows"]
+    assert CellResult.__name__ in Outcome.__annotations__["rows"]

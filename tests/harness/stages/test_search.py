@@ -14,7 +14,7 @@ from harness.variants.calibration_run import open_run
 from harness.variants.export import export_model
 from harness.variants.sizes import language_model_bytes
 from harness.variants.variant import make_variant
-from reports.records.measurements import read_measurements
+from reports.report.read import read_measurements
 from tasks.mini import suites
 
 OPTIONS = [

@@ -12,7 +12,7 @@ import time
 import pytest
 
 from harness.stages.verify import inspect
-from reports.records.results import SCHEMA_VERSION
+from reports.records.schema import SCHEMA_VERSION
 
 SMALL = [
     "limit=12",

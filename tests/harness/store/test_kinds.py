@@ -8,10 +8,12 @@ import pytest
 import harness
 from harness.store.answers import AnswerLog
 from harness.store.kinds import KINDS, check, set_aside, unreferenced
-from harness.store.records import PICTURES_FILE, save_cell, save_result
+from harness.store.records import save_cell, save_result
 from harness.store.tensors import CorruptEntry
-from reports.records.results import SCHEMA_VERSION, NewerSchema, read_store
-from tests.reports.report.test_leaderboard import add_cell
+from reports.records.entries import PICTURES_FILE
+from reports.records.schema import SCHEMA_VERSION, NewerSchema
+from reports.report.read import read_store
+from tests.reports.builders import add_cell
 
 SOURCES = "\n".join(path.read_text() for path in Path(harness.__file__).parent.rglob("*.py"))
 CALLS = r"(?:create|claim|running|cached|save_tensors|load_tensors|load_record|load_value|has|path)"

@@ -14,9 +14,11 @@ from harness.store.records import (
     save_result,
 )
 from harness.store.store import Store
-from reports.records.measurements import Entropy, read_measurements
-from reports.records.results import SCHEMA_VERSION, Failure, read_store
-from tests.reports.report.test_leaderboard import add_cell
+from reports.records.measurements import Entropy
+from reports.records.results import Failure
+from reports.records.schema import SCHEMA_VERSION
+from reports.report.read import read_measurements, read_store
+from tests.reports.builders import add_cell
 
 FAILURE = Failure(
     model="m", method="luq", k=2, suite="s", limit=None, error="it broke", command="harness"

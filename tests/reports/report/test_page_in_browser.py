@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from reports.records.results import Failure, SuiteResult, to_json
+from reports.records.results import Failure, SuiteResult
+from reports.records.schema import to_json
 from reports.report.write import write_report
-from tests.reports.report.test_leaderboard import add_cell
+from tests.reports.builders import add_cell
 
 playwright = pytest.importorskip("playwright.sync_api", reason="needs the package playwright")
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
@@ -186,10 +187,10 @@ def test_filters_leave_what_was_asked_for(opened):
     page.get_by_label("calibration").select_option("0")
     assert [text.split("\n")[0].strip("◆ ") for text in shown(page)] == ["rtn3"]
     page.get_by_label("calibration").select_option("")
-    page.get_by_label("front only").check()
+    page.get_by_label("Pareto-optimal only").check()
     assert all(text.startswith("◆") for text in shown(page))
     assert not any("rtn3" in text for text in shown(page))
-    page.get_by_label("front only").uncheck()
+    page.get_by_label("Pareto-optimal only").uncheck()
     before = page.locator("#board thead th:visible").count()
     page.get_by_role("checkbox", name="mini_pope").uncheck()
     assert page.locator("#board thead th:visible").count() == before - 1

@@ -1,34 +1,22 @@
-"""The samples: where variants disagree, with the picture that was asked about and nothing else from
-the disk.
-"""
+"""The samples: where variants disagree, with the picture of the question and no other file."""
 
 import base64
 import json
 
 import pytest
 
-from reports.records.results import SuiteResult, to_json
 from reports.report.samples import samples
 from reports.report.write import write_report
-from tests.reports.report.test_leaderboard import add_cell
-from tests.reports.statistics.test_paired import result
+from tests.reports.builders import add_cell, change_result, suite_result
 
 
-def add(root, key, scores, said, pictures=""):
+def add(root, key, scores, texts, pictures=""):
     add_cell(root, key=key, method=key, variant=key)
-    path = root / "results" / f"r{key}" / "result.json"
-    kept = SuiteResult.model_validate_json(path.read_text())
     answers = [
-        answer.model_copy(
-            update={
-                "scores": {"f1": score},
-                "response": text,
-                "status": "answered" if text else "empty",
-            }
-        )
-        for answer, score, text in zip(result(scores).answers, scores, said, strict=True)
+        answer.model_copy(update={"response": text, "status": "answered" if text else "empty"})
+        for answer, text in zip(suite_result(scores, name="f1").answers, texts, strict=True)
     ]
-    path.write_text(to_json(kept.model_copy(update={"answers": answers, "pictures": pictures})))
+    change_result(root, key, answers=answers, pictures=pictures)
 
 
 def test_questions_on_which_variants_disagree_come_first_with_answers_grouped(tmp_path):
@@ -36,18 +24,18 @@ def test_questions_on_which_variants_disagree_come_first_with_answers_grouped(tm
     add(tmp_path, "b", [1, 0, 1], ["cat", "cow", "2"])
     add(tmp_path, "c", [1, 0, 0], ["cat", "cow", ""])
     add(tmp_path, "d", [1, 1, 1], ["cat", "dog", "two"])
-    found = samples(write_report(tmp_path)[0].lines, tmp_path)
-    assert [one.question for one in found] == ["1", "2", "0"]
-    assert [(said.response, said.score, sorted(said.variants)) for said in found[0].said] == [
+    shown = samples(write_report(tmp_path)[0].lines, tmp_path)
+    assert [one.question for one in shown] == ["1", "2", "0"]
+    assert [(a.response, a.score, sorted(a.variants)) for a in shown[0].answers] == [
         ("dog", 1, ["a", "d"]),
         ("cow", 0, ["b", "c"]),
     ]
-    assert {said.status for said in found[1].said} == {"answered", "empty"}
-    assert found[2].disagreement == 0
+    assert {answer.status for answer in shown[1].answers} == {"answered", "empty"}
+    assert shown[2].disagreement == 0
     assert len(samples(write_report(tmp_path)[0].lines, tmp_path, shown=2)) == 2
 
 
-def test_the_picture_of_a_question_is_shown_as_it_is_kept(tmp_path):
+def test_the_picture_of_a_question_is_shown_as_it_is_stored(tmp_path):
     folder = tmp_path / "pictures" / "p1"
     folder.mkdir(parents=True)
     (folder / f"{'0' * 32}.webp").write_bytes(b"picture")
@@ -78,4 +66,4 @@ def test_a_missing_or_damaged_index_leaves_the_sample_without_its_picture(tmp_pa
         (tmp_path / "pictures" / "p1" / "index.json").write_text(index)
     add(tmp_path, "a", [1], ["cat"], pictures="p1")
     assert samples(write_report(tmp_path)[0].lines, tmp_path)[0].pictures == ()
-    assert "no picture kept" in (tmp_path / "report" / "index.html").read_text()
+    assert "no picture stored" in (tmp_path / "report" / "index.html").read_text()

@@ -1,4 +1,4 @@
-"""The files of a report are whole, or what they were."""
+"""The files of a report are complete, or what they were."""
 
 import subprocess
 import sys
@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from reports.report.write import FILES, write_report
-from tests.reports.report.test_leaderboard import add_cell
+from tests.reports.builders import add_cell
 
 
 def contents(root):
@@ -60,7 +60,7 @@ except OSError as error:
         "measurements/m/measurement.json",
     ],
 )
-def test_r19_whatever_lies_in_a_store_is_told_and_the_rest_is_shown(tmp_path, file, content):
+def test_r19_whatever_lies_in_a_store_is_reported_and_the_rest_is_shown(tmp_path, file, content):
     add_cell(tmp_path)
     add_cell(tmp_path, key="c2", method="gptq2", high="gptq-2")
     (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)

@@ -1,53 +1,29 @@
+"""Differences of means over suites."""
+
 import random
 
 import pytest
 
-from reports.records.results import Answer, MetricScore, SuiteResult
-from reports.statistics.mean import paired_difference
+from reports.statistics.mean import paired_difference, suite_differences
+from tests.reports.builders import suite_result
 
 
-def result(scores, *, suite="a", statistic="mean", size=1, metric="score"):
+def result(scores, *, suite="a", statistic="mean", size=1):
     """One answer for each score, `size` of them to a picture."""
-    answers = [
-        Answer(
-            question_id=str(i),
-            cluster=str(i // size),
-            prompt="",
-            target="",
-            response="",
-            status="answered",
-            scores={metric: s},
-        )
-        for i, s in enumerate(scores)
-    ]
-    found = MetricScore(
-        metric=metric,
-        score=0.5,
-        ci_low=0,
-        ci_high=1,
-        n=len(scores),
-        maximum=1,
-        primary=True,
-        statistic=statistic,
-    )
-    return SuiteResult(
-        suite=suite,
-        suite_title=suite,
-        limit=None,
-        n=len(scores),
-        errors=0,
-        empty=0,
-        unparseable=0,
-        metrics=[found],
-        answers=answers,
-    )
+    clusters = [i // size for i in range(len(scores))]
+    return suite_result(scores, suite=suite, clusters=clusters, statistic=statistic)
 
 
 def test_equal_answers_differ_by_nothing_with_no_width():
     same = {"a": result([1, 0, 1, 1])}
-    found = paired_difference(same, same)
-    assert (found.points, found.low, found.high, found.questions) == (0, 0, 0, 4)
-    assert str(found) == "+0.0 [+0.0, +0.0]"
+    difference = paired_difference(same, same)
+    assert (difference.points, difference.low, difference.high, difference.questions) == (
+        0,
+        0,
+        0,
+        4,
+    )
+    assert str(difference) == "+0.0 [+0.0, +0.0]"
 
 
 def test_suites_weigh_the_same_whatever_their_size():
@@ -75,13 +51,31 @@ def test_nineteen_of_twenty_intervals_hold_the_planted_difference(size):
             base, lost = rng.random() < 0.8, rng.random() < 0.1
             first += [float(base and not lost)] * size
             second += [float(base)] * size
-        found = paired_difference({"a": result(first, size=size)}, {"a": result(second, size=size)})
-        held += found.low <= -8 <= found.high
+        difference = paired_difference(
+            {"a": result(first, size=size)}, {"a": result(second, size=size)}
+        )
+        held += difference.low <= -8 <= difference.high
     assert 180 <= held <= 198
 
 
 def test_only_common_questions_count_and_none_in_common_is_an_error():
-    found = paired_difference({"a": result([1, 0, 0])}, {"a": result([1, 1])})
-    assert (found.questions, found.points) == (2, -50)
+    difference = paired_difference({"a": result([1, 0, 0])}, {"a": result([1, 1])})
+    assert (difference.questions, difference.points) == (2, -50)
     with pytest.raises(ValueError, match="no question in common"):
         paired_difference({"a": result([1])}, {"b": result([1])})
+
+
+def test_texts_do_not_count_in_the_mean():
+    first = {"a": result([1, 0]), "t": result([2.0, 2.1], suite="t", statistic="perplexity")}
+    second = {"a": result([0, 0]), "t": result([9.0, 9.1], suite="t", statistic="perplexity")}
+    assert [one.suite for one in suite_differences(first, second)] == ["a"]
+    assert paired_difference(first, second).points == 50
+
+
+def test_points_are_per_cent_of_what_can_be_had():
+    """MME counts 200 points for each category, so half of its points are half a suite."""
+    pairs = {"statistic": "mme", "size": 2}
+    first, second = result([1, 1] * 10, **pairs), result([1, 0] * 10, **pairs)
+    metric = first.metrics[0].model_copy(update={"maximum": 200.0})
+    first, second = (one.model_copy(update={"metrics": [metric]}) for one in (first, second))
+    assert paired_difference({"a": first}, {"a": second}).points == pytest.approx(75)

@@ -2,13 +2,13 @@
 and says when it cannot tell.
 """
 
-from xml.etree import ElementTree
-
 import numpy as np
 import pytest
 
-from reports.records.gate import Check, GateRun, Measured, judge, junit, non_inferior, verdict_of
-from tests.reports.statistics.test_paired import planted, result
+from reports.records.gate import Check, Measured
+from reports.statistics.non_inferior import judge, non_inferior, verdict_of
+from tests.reports.builders import suite_result as result
+from tests.reports.planted import planted
 
 PICTURES = 1400
 
@@ -27,13 +27,13 @@ def measured(scores=None, *, bits=4.156, layers=(0.01, 0.02), method="ours"):
 
 def verdicts(loss, *, runs=60, pictures=PICTURES, agreement=0.97, margin=1.0):
     rng = np.random.default_rng(3)
-    found = []
+    results = []
     for _ in range(runs):
         before, after, _ = planted(rng, pictures, 1, loss / 75, agreement)
-        found.append(
+        results.append(
             non_inferior({"s": result(after)}, {"s": result(before)}, margin, "reference").verdict
         )
-    return found
+    return results
 
 
 def test_what_is_as_good_passes():
@@ -97,26 +97,12 @@ def test_nothing_to_compare_with_is_undecided_and_one_failure_is_a_failure():
     assert verdict_of([compared, Check(group="bits", name="d", verdict="fail")]) == "fail"
 
 
-def test_junit_counts_what_was_found_and_takes_any_text():
-    checks = [
-        Check(group="contract", name="holds", verdict="pass"),
-        Check(group="contract", name="<b>&", verdict="fail", detail='NaN\x00 in ]]> "block"\n2'),
-        Check(group="answers", name="few", verdict="undecided", detail="too few"),
-    ]
-    run = GateRun(
-        model="m",
-        method="<script>",
-        baseline=None,
-        margin=1,
-        seed=0,
-        questions=9,
-        command="python",
-        made_with={},
-        checks=checks,
-        measured=None,
-        verdict=verdict_of(checks),
+@pytest.mark.parametrize(("change", "verdict"), [(-0.1, "pass"), (0.2, "fail")])
+def test_a_rise_of_perplexity_is_a_loss_in_per_cent(change, verdict):
+    losses = np.random.default_rng(0).normal(2, 0.3, 400)
+    before, after = (
+        {"t": result(values, statistic="perplexity")} for values in (losses, losses + change)
     )
-    suite = ElementTree.fromstring(junit(run).split("\n", 1)[1]).find("testsuite")
-    assert (suite.get("tests"), suite.get("failures"), suite.get("skipped")) == ("3", "1", "1")
-    assert [case.get("name") for case in suite] == ["holds", "<b>&", "few"]
-    assert "NaN in ]]>" in suite[1].find("failure").get("message")
+    check = non_inferior(after, before, 5.0, "reference")
+    assert check.verdict == verdict
+    assert f"{-100 * np.expm1(change):+.2f} per cent of perplexity" in check.detail

@@ -4,69 +4,16 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from reports.records.results import Answer, MetricScore, SuiteResult
-from reports.statistics.estimate import RESAMPLES
-from reports.statistics.paired import compare, holm
-
-
-def metric(statistic, name="score"):
-    return MetricScore(
-        metric=name,
-        score=0.5,
-        ci_low=0.4,
-        ci_high=0.6,
-        n=1,
-        maximum=1,
-        primary=True,
-        statistic=statistic,
-    )
-
-
-def result(scores, *, clusters=None, statistic="mean", **fields):
-    """fields: of the answers, a list each."""
-    answers = [
-        Answer(
-            question_id=str(i),
-            cluster=str(i if clusters is None else clusters[i]),
-            prompt="",
-            target="",
-            response="",
-            status="answered",
-            scores={"score": float(score)},
-            **{name: values[i] for name, values in fields.items()},
-        )
-        for i, score in enumerate(scores)
-    ]
-    return SuiteResult(
-        suite="s",
-        suite_title="S",
-        limit=None,
-        n=len(answers),
-        errors=0,
-        empty=0,
-        unparseable=0,
-        metrics=[metric(statistic)],
-        answers=answers,
-    )
-
-
-def planted(rng, pictures, each, loss, agreement=0.9):
-    """(right before, right after, picture) of `each` questions on each picture: answers of one
-    picture hang together, and so do the two variants'; the second one loses `loss` of its right
-    answers for good.
-    """
-    ability = rng.beta(6, 2, size=pictures).repeat(each)
-    before = rng.random(len(ability)) < ability
-    again = rng.random(len(ability)) < ability
-    after = np.where(rng.random(len(ability)) < agreement, before, again) & ~(
-        rng.random(len(ability)) < loss
-    )
-    return before, after, np.arange(pictures).repeat(each)
+from reports.statistics.paired import compare
+from reports.statistics.resampling import RESAMPLES
+from tests.reports.builders import metric
+from tests.reports.builders import suite_result as result
+from tests.reports.planted import planted
 
 
 def rejections(loss, *, each, runs, pictures):
     rng = np.random.default_rng(1)
-    found = []
+    rejected = []
     for seed in range(runs):
         before, after, clusters = planted(rng, pictures, each, loss)
         paired = compare(
@@ -75,9 +22,9 @@ def rejections(loss, *, each, runs, pictures):
             metric("mean"),
             seed=seed,
         )
-        found.append(paired.p < 0.05)
+        rejected.append(paired.p < 0.05)
         assert paired.test == ("exact McNemar" if each == 1 else "bootstrap")
-    return np.mean(found)
+    return np.mean(rejected)
 
 
 @pytest.mark.parametrize("each", [1, 6])
@@ -172,17 +119,9 @@ def test_only_common_questions_count():
 
 
 @pytest.mark.parametrize(
-    ("statistic", "answers", "said"),
+    ("statistic", "answers", "reason"),
     [("mean", [], "no question of score in common"), ("perplexity", [1], "perplexity_ratio")],
 )
-def test_what_cannot_be_compared_is_refused(statistic, answers, said):
-    with pytest.raises(ValueError, match=said):
+def test_what_cannot_be_compared_is_refused(statistic, answers, reason):
+    with pytest.raises(ValueError, match=reason):
         compare(result([1, 0]), result(answers), metric(statistic))
-
-
-def test_holms_correction():
-    assert holm({"a": 0.01, "b": 0.04, "c": 0.03}) == pytest.approx(
-        {"a": 0.03, "b": 0.06, "c": 0.06}
-    )
-    assert holm({"a": 0.9, "b": 0.8}) == {"a": 1.0, "b": 1.0}
-    assert holm({}) == {}

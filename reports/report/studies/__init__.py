@@ -1,0 +1,1 @@
+"""One figure or table for each question that a store can answer."""
