@@ -19,18 +19,18 @@ from pathlib import Path
 
 import torch
 
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.config.schema import CalibrationConfig
 from harness.models.load import LoadedModel, load_model, write_synthetic
-from harness.stages.plan import sizes_of
 from harness.store.store import Store
 from harness.variants.calibration_run import CalibrationRun
+from harness.variants.sizes import sizes_of
 from luq.decoder.apply import applied
 from luq.decoder.blocks import BlockWeights
 from luq.pipelines.bank import quantize_block
 from luq.quantizers.registry import build_quantizer
 from luq.types import Quantizer, stored_bytes
-from reports.report.leaderboard import bytes_text
+from reports.report.lines import bytes_text
 
 MODELS = ("llava15_7b", "qwen25vl_7b")
 FULL_TOKENS = 262144
