@@ -1,0 +1,1 @@
+"""Variants: models with quantized decoder blocks, from calibration to export."""

@@ -151,7 +151,7 @@ def _states(run: CalibrationRun, setting: EntropyConfig, capture: BlockCapture) 
     """(tokens, hidden) of every sequence: activations of the tokens that the setting names."""
     states = capture.outputs
     if setting.at == "input_norm":
-        states = [given.state[0] for given in capture.inputs]
+        states = [block_input.state[0] for block_input in capture.inputs]
     norm = _norm(run, setting.at, capture.index)
     image = getattr(run.loaded.model.config, "image_token_id", None)
     for state, sequence in zip(states, run.data.sequences, strict=True):

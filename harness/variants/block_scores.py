@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from harness.config.schema import CalibrationConfig, EntropyConfig
-from harness.data.sequences import prompt_text
-from harness.data.sources import image_text_source
+from harness.data.image_text_sources import image_text_source
 from harness.errors import ConfigError
 from harness.models.load import LoadedModel
+from harness.models.prompt import prompt_text
 from harness.store import digest
 from harness.variants.block_entropy import mean_entropies
 from harness.variants.calibration_run import CalibrationRun
@@ -155,7 +155,7 @@ def _measure_damage(
             rows["damage"].append((_losses(after, batches) - _losses(before, batches)).tolist())
             rows["divergence"].append(_divergences(before, after, batches).tolist())
         states = [
-            BlockInput(run_block(block, given), given.context, given.device) for given in states
+            BlockInput(run_block(block, state), state.context, state.device) for state in states
         ]
     return rows
 
@@ -183,28 +183,28 @@ def _answers_from(
     states: Sequence[BlockInput],
     batches: Sequence[Mapping[str, Tensor]],
 ) -> list[Tensor]:
-    """Log-probabilities (answer tokens, vocabulary) of every batch, from what reaches block
-    `index`.
+    """Log-probabilities (answer tokens, vocabulary) of every batch, from its states in front of
+    block `index`.
     """
     norm = loaded.model.get_submodule(f"{loaded.family.text}.{loaded.family.final_norm}")
-    found = []
-    for given, batch in zip(states, batches, strict=True):
-        state = given.state
+    answers = []
+    for start, batch in zip(states, batches, strict=True):
+        state = start.state
         for block in loaded.blocks[index:]:
-            state = run_block(block, BlockInput(state, given.context, given.device))
+            state = run_block(block, BlockInput(state, start.context, start.device))
         answered = state[:, :-1][batch["labels"][:, 1:] != IGNORED]
-        found.append(
+        answers.append(
             loaded.model.get_output_embeddings()(norm(answered)).float().log_softmax(dim=-1)
         )
-    return found
+    return answers
 
 
-def _losses(found: Sequence[Tensor], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
+def _losses(answers: Sequence[Tensor], batches: Sequence[Mapping[str, Tensor]]) -> Tensor:
     """(questions,) float64: mean cross-entropy of each answer's tokens."""
     labels = [batch["labels"][:, 1:] for batch in batches]
     each = [
         -logs.gather(1, ids[ids != IGNORED][:, None])[:, 0]
-        for logs, ids in zip(found, labels, strict=True)
+        for logs, ids in zip(answers, labels, strict=True)
     ]
     return _by_question(each, batches)
 
@@ -240,28 +240,32 @@ def _held_out(loaded: LoadedModel, config: CalibrationConfig) -> list[dict[str, 
     if len(samples) < HELD_OUT:
         raise ConfigError(
             f"measured damage needs {HELD_OUT} held-out answers;"
-            f" calibration.image_text={config.image_text} keeps {len(samples)}"
+            f" calibration.image_text={config.image_text} leaves {len(samples)}"
         )
-    batches = []
-    for start in range(0, HELD_OUT, BATCH):
-        part = samples[start : start + BATCH]
-        prompts = [prompt_text(loaded, question, 1) for _, question, _ in part]
-        ends = [f"{answer}{loaded.processor.tokenizer.eos_token}" for _, _, answer in part]
-        images = [image for image, _, _ in part]
-        texts = [prompt + end for prompt, end in zip(prompts, ends, strict=True)]
-        inputs = loaded.processor(
-            text=texts, images=images, padding=True, return_tensors="pt", padding_side="right"
-        )
-        labels = torch.full_like(inputs["input_ids"], IGNORED)
-        for row, end in enumerate(ends):
-            length = int(inputs["attention_mask"][row].sum())
-            size = len(loaded.processor.tokenizer(end, add_special_tokens=False)["input_ids"])
-            labels[row, length - size : length] = inputs["input_ids"][row, length - size : length]
-        batches.append(
-            {name: tensor.to(loaded.device) for name, tensor in inputs.items()}
-            | {"labels": labels.to(loaded.device)}
-        )
-    return batches
+    return [_batch(loaded, samples[start : start + BATCH]) for start in range(0, HELD_OUT, BATCH)]
+
+
+def _batch(loaded: LoadedModel, samples: Sequence[tuple[Any, str, str]]) -> dict[str, Tensor]:
+    """samples: (image, question, answer)."""
+    tokenizer = loaded.processor.tokenizer
+    ends = [f"{answer}{tokenizer.eos_token}" for _, _, answer in samples]
+    texts = [
+        prompt_text(loaded.processor, question, 1) + end
+        for (_, question, _), end in zip(samples, ends, strict=True)
+    ]
+    inputs = loaded.processor(
+        text=texts,
+        images=[image for image, _, _ in samples],
+        padding=True,
+        return_tensors="pt",
+        padding_side="right",
+    )
+    labels = torch.full_like(inputs["input_ids"], IGNORED)
+    for row, end in enumerate(ends):
+        stop = int(inputs["attention_mask"][row].sum())
+        start = stop - len(tokenizer(end, add_special_tokens=False)["input_ids"])
+        labels[row, start:stop] = inputs["input_ids"][row, start:stop]
+    return {name: tensor.to(loaded.device) for name, tensor in {**inputs, "labels": labels}.items()}
 
 
 def _cached(run: CalibrationRun, key: list[Any], measure: Callable[[], Any]) -> Any:

@@ -1,6 +1,4 @@
-"""Packed models on disk: a model folder with safetensors and a manifest that holds a SHA-256 for
-each tensor.
-"""
+"""Export of a variant: a model folder with packed tensors and a manifest of their SHA-256."""
 
 from __future__ import annotations
 
@@ -22,29 +20,30 @@ from harness.store.tensors import MANIFEST, TENSORS
 from harness.variants.external.backend import ExternalWeight
 from harness.variants.variant import Variant
 from luq.decoder.blocks import BlockWeights
-from luq.quantizers.keep import smallest_exact
+from luq.rounding.dense import smallest_exact
 
 
 def export_model(folder: Path, loaded: LoadedModel, variant: Variant, method: str) -> int:
-    """Write the variant as a model folder that `model.path=FOLDER` loads again: configuration and
-    processor, packed tensors, and everything else in the smallest type that holds it exactly.
-    Returns its bytes; a folder that already holds this variant is left alone.
+    """Write a variant as a model folder that `model.path=FOLDER` loads.
 
-    Raises ConfigError for a folder that holds something else and for a variant that packs nothing.
+    The folder holds the configuration, the processor, the packed tensors, and every other tensor in
+    the smallest type that holds it exactly. A folder that already holds this variant is left as it
+    is.
+
+    Args:
+        folder: Where to.
+        loaded: The model that the variant belongs to.
+        variant: The variant.
+        method: Name of the method, for the manifest and for messages.
+
+    Returns:
+        Bytes of all files.
+
+    Raises:
+        ConfigError: The folder holds something else, or nothing of the variant is packed.
+        StoreError: The folder cannot be written.
     """
-    if not variant.weights:
-        raise ConfigError(
-            f"method {method} packs nothing; export a quantized one, for instance method=gptq4"
-        )
-    if any(
-        weight.format == ExternalWeight.format
-        for entry in variant.weights.values()
-        for weight in entry.linears.values()
-    ):
-        raise ConfigError(
-            f"method {method} is another library's, which gave back dequantized weights; pack it"
-            " with that library"
-        )
+    _refuse_unpacked(variant, method)
     if folder.exists():
         if read_manifest(folder).get("variant") != variant.digest:
             raise ConfigError(
@@ -71,21 +70,34 @@ def export_model(folder: Path, loaded: LoadedModel, variant: Variant, method: st
         loaded.model.generation_config.save_pretrained(partial)
         loaded.processor.save_pretrained(partial)
         save_file(tensors, partial / TENSORS)
-        (partial / MANIFEST).write_text(json.dumps(manifest, allow_nan=False, indent=1))
+        text = json.dumps(manifest, allow_nan=False, indent=1)
+        (partial / MANIFEST).write_text(text, encoding="utf-8")
     return _bytes(folder)
+
+
+def _refuse_unpacked(variant: Variant, method: str) -> None:
+    """Raise ConfigError for a variant without packed weights."""
+    if not variant.weights:
+        raise ConfigError(
+            f"method {method} packs nothing; export a quantized one, for instance method=gptq4"
+        )
+    formats = {w.format for entry in variant.weights.values() for w in entry.linears.values()}
+    if ExternalWeight.format in formats:
+        raise ConfigError(
+            f"method {method} is another library's, which returned dequantized weights; pack it"
+            " with that library"
+        )
 
 
 def _tensors(
     loaded: LoadedModel, variant: Variant
 ) -> tuple[dict[str, Tensor], dict[str, dict[str, object]]]:
-    """(every tensor by name, the manifest's part on each block). Tied tensors are stored once."""
+    """(every tensor by name, the manifest's entry of each block). Tied tensors are stored once."""
     dense: dict[str, Tensor] = loaded.model.state_dict()
     tensors: dict[str, Tensor] = {}
     blocks: dict[str, dict[str, object]] = {}
     for index, entry in variant.weights.items():
-        packed, meta = to_tensors(
-            BlockWeights(entry.linears)
-        )  # changed parameters go with the dense ones
+        packed, meta = to_tensors(BlockWeights(entry.linears))  # without changed parameters
         prefix = f"{loaded.family.blocks}.{index}"
         blocks[str(index)] = meta
         tensors |= {f"packed.{index}.{name}": tensor for name, tensor in packed.items()}
@@ -94,10 +106,10 @@ def _tensors(
         dense |= {f"{prefix}.{name}": value for name, value in entry.changed.items()}
     seen: set[tuple[int, torch.Size]] = set()
     for name, tensor in dense.items():
-        where = (tensor.data_ptr(), tensor.shape)
-        if where not in seen:
+        place = (tensor.data_ptr(), tensor.shape)
+        if place not in seen:
             tensors[name] = smallest_exact(tensor).contiguous().cpu().clone()
-        seen.add(where)
+        seen.add(place)
     return tensors, blocks
 
 

@@ -1,0 +1,1 @@
+"""Quantizers of other libraries, each in an environment of its own."""

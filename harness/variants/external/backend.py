@@ -15,7 +15,7 @@ import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -24,18 +24,36 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.models.load import LoadedModel
-from harness.store import digest
 from harness.variants.external.plain_model import CALIBRATION, MODEL, PREFIX, write_plain_model
 from luq.decoder.blocks import BlockWeights
-from luq.quantizers.keep import DenseWeight, smallest_exact
+from luq.quantizers.registry import register
+from luq.rounding.dense import DenseWeight, smallest_exact
 from luq.types import LayerStats, OptionError, QuantizationError, QuantizedWeight, require_finite
 
 SCRIPTS = Path(__file__).parent / "workers"
-WORKERS: dict[str, tuple[str, str]] = {
-    "auto_gptq": ("legacy", "run_auto_gptq.py"),
-    "autoawq": ("legacy", "run_autoawq.py"),
-    "gptqmodel": ("gptqmodel", "run_gptqmodel.py"),
-    "llmcompressor": ("llmcompressor", "run_llmcompressor.py"),
+
+
+@dataclass(frozen=True)
+class Worker:
+    """A program of this package that quantizes with another library.
+
+    Attributes:
+        environment: Name of the environment that it runs in, in the folder `workers.folder`.
+        script: Its file in `workers/`.
+        identity: Part of the keys of what it quantizes. A program that computes something else
+            gets another one, so that it quantizes again.
+    """
+
+    environment: str
+    script: str
+    identity: str
+
+
+WORKERS: Mapping[str, Worker] = {
+    "auto_gptq": Worker("legacy", "run_auto_gptq.py", "ea0a4d7504977020"),
+    "autoawq": Worker("legacy", "run_autoawq.py", "1b825ebd63e88ea5"),
+    "gptqmodel": Worker("gptqmodel", "run_gptqmodel.py", "fa92fa18725e9c21"),
+    "llmcompressor": Worker("llmcompressor", "run_llmcompressor.py", "23badb1cb04eb199"),
 }
 LOG_LINES = 6
 SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
@@ -43,8 +61,12 @@ SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
 
 @dataclass(frozen=True)
 class ExternalWeight(DenseWeight):
-    """What a worker gave back. weight: dequantized, (out, in). declared_bytes: what its library
-    keeps for this weight.
+    """What a worker returned.
+
+    Attributes:
+        weight: (out, in), dequantized.
+        bits: of the quantizer, for `paper_bits`.
+        declared_bytes: bytes that its library stores for this weight.
     """
 
     format: ClassVar[str] = "external"
@@ -53,23 +75,33 @@ class ExternalWeight(DenseWeight):
 
     @property
     def paper_bits(self) -> float:
+        """Bits that the worker was asked for."""
         return float(self.bits)
 
-    def header(self) -> dict[str, Any]:
+    def header(self) -> dict[str, int]:
+        """Return the stored fields that are no tensors."""
         return {"bits": self.bits, "declared_bytes": self.declared_bytes}
 
 
+@register
 @dataclass(frozen=True)
 class External:
-    """worker: one that is shipped (auto_gptq, autoawq, gptqmodel, llmcompressor). command: a worker
-    of your own instead. bits, group: handed to it. script: digest of the shipped worker's program,
-    so that a changed program quantizes anew; filled in by itself.
+    """A whole model quantized by a worker process with another library.
+
+    Attributes:
+        worker: a worker of this package: auto_gptq, autoawq, gptqmodel or llmcompressor.
+        command: the command line of another worker instead.
+        bits: passed to the worker.
+        group: passed to the worker.
+        script: identity of the worker's program, see `Worker`; set automatically.
     """
 
     method: ClassVar[str] = "external"
+    paper: ClassVar[str] = "other libraries"
     needs_stats: ClassVar[bool] = True
     whole_model: ClassVar[bool] = True
-    formats: ClassVar[tuple[type, ...]] = (ExternalWeight,)
+    formats: ClassVar[tuple[type[QuantizedWeight], ...]] = (ExternalWeight,)
+    contract_options: ClassVar[tuple[Mapping[str, object], ...]] = ()  # takes whole models only
     worker: str = ""
     command: str = ""
     bits: int = 4
@@ -88,31 +120,31 @@ class External:
                     f"external: worker is {self.worker!r}; choose one of {', '.join(WORKERS)}, or"
                     " give a command of your own"
                 )
-            object.__setattr__(
-                self, "script", digest.of_file(SCRIPTS / WORKERS[self.worker][1])[:16]
-            )
+            object.__setattr__(self, "script", WORKERS[self.worker].identity)
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> QuantizedWeight:
+        """Raise QuantizationError: a worker takes whole models only."""
         raise QuantizationError(
             "external: a worker quantizes whole models; evaluate it with `python -m harness`"
         )
 
     @property
     def title(self) -> str:
+        """Name of the worker or of its program."""
         return self.worker or Path(shlex.split(self.command)[0]).name
 
     def command_line(self, environments: Path) -> list[str]:
         """Raises QuantizationError where the worker's environment is not there."""
         if self.command:
             return shlex.split(self.command)
-        environment, script = WORKERS[self.worker]
-        python = environments.absolute() / environment / "bin" / "python"
+        worker = WORKERS[self.worker]
+        python = environments.absolute() / worker.environment / "bin" / "python"
         if not python.exists():
             raise QuantizationError(
-                f"external: {self.worker} needs the environment {environments / environment}; build"
-                " it with `make workers`"
+                f"external: {self.worker} needs the environment"
+                f" {environments / worker.environment}; build it with `make workers`"
             )
-        return [str(python), str(SCRIPTS / script)]
+        return [str(python), str(SCRIPTS / worker.script)]
 
 
 class _Report(BaseModel):
@@ -199,7 +231,8 @@ def _run(command: Sequence[str], title: str, timeout: float, log: Path, cwd: Pat
 
 
 def _tail(log: Path) -> str:
-    lines = [line for line in log.read_text(errors="replace").splitlines() if line.strip()]
+    text = log.read_text(encoding="utf-8", errors="replace")
+    lines = [line for line in text.splitlines() if line.strip()]
     return "".join(f"\n    {line[:200]}" for line in lines[-LOG_LINES:])
 
 

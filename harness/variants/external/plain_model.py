@@ -1,9 +1,9 @@
 """A multimodal model's decoder and calibration data as a plain causal language model, which any
 quantization library can read.
 
-The vocabulary is the calibration data: row i of the embedding is what the first decoder block sees
-of calibration token i. So a library that knows nothing of pictures calibrates on exactly the
-mixture that our own methods see.
+The vocabulary is the calibration data: row i of the embedding is what the first decoder block
+receives for calibration token i. So a library without support for pictures calibrates on exactly
+the mixture that the methods of `luq` calibrate on.
 """
 
 from __future__ import annotations
@@ -37,41 +37,59 @@ PREFIX = "model.layers"
 def write_plain_model(
     loaded: LoadedModel, sequences: Sequence[Mapping[str, Tensor]], folder: Path
 ) -> None:
-    """Write FOLDER/model and FOLDER/calibration.safetensors.
+    """Write the model and the calibration data that a worker reads.
 
-    Raises QuantizationError for a family whose decoder is no plain language model (Qwen2.5-VL gives
-    picture tokens positions of their own, which token numbers cannot carry).
+    Args:
+        loaded: The model.
+        sequences: Calibration sequences: keyword arguments of the model's forward.
+        folder: Where `model/` and `calibration.safetensors` are written.
+
+    Raises:
+        QuantizationError: The decoder of this family is no plain language model. Qwen2.5-VL gives
+            picture tokens positions of their own, which token numbers cannot carry.
     """
     family = loaded.family
     if family.name not in ARCHITECTURES:
         raise QuantizationError(
-            f"external: the decoder of {family.name} cannot be handed over as a plain language"
-            f" model; known are {', '.join(ARCHITECTURES)}"
+            f"external: the decoder of {family.name} cannot be written as a plain language model;"
+            f" supported are {', '.join(ARCHITECTURES)}"
         )
     states = [
         first_block_input(loaded.model, family, sequence).state[0].float().cpu()
         for sequence in sequences
     ]
-    text = loaded.model.get_submodule(family.text)
-    rest = {name: t for name, t in text.state_dict().items() if not name.startswith("embed_tokens")}
-    tensors = {f"model.{name}": tensor.float().cpu().contiguous() for name, tensor in rest.items()}
-    tensors["model.embed_tokens.weight"] = torch.cat(states)
+    embedding = torch.cat(states)
+    tensors = {"model.embed_tokens.weight": embedding, **_decoder_tensors(loaded)}
     (folder / MODEL).mkdir(parents=True)
     save_file(tensors, folder / MODEL / "model.safetensors", metadata={"format": "pt"})
-    (folder / MODEL / "config.json").write_text(
-        json.dumps(_config(loaded, len(tensors["model.embed_tokens.weight"])))
-    )
-    _write_tokenizer(folder / MODEL, len(tensors["model.embed_tokens.weight"]))
+    config = json.dumps(_config(loaded, len(embedding)))
+    (folder / MODEL / "config.json").write_text(config, encoding="utf-8")
+    _write_tokenizer(folder / MODEL, len(embedding))
+    save_file(_token_ids(states), folder / CALIBRATION)
+
+
+def _decoder_tensors(loaded: LoadedModel) -> dict[str, Tensor]:
+    """The decoder's tensors but its embedding, under the names of a plain language model."""
+    text = loaded.model.get_submodule(loaded.family.text)
+    return {
+        f"model.{name}": tensor.float().cpu().contiguous()
+        for name, tensor in text.state_dict().items()
+        if not name.startswith("embed_tokens")
+    }
+
+
+def _token_ids(states: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Numbers (1, tokens) of every sequence's tokens, which are rows of the embedding."""
     first = 0
     ids: dict[str, Tensor] = {}
     for number, state in enumerate(states):
         ids[f"input_ids.{number:05d}"] = torch.arange(first, first + len(state))[None]
         first += len(state)
-    save_file(ids, folder / CALIBRATION)
+    return ids
 
 
 def _write_tokenizer(folder: Path, vocabulary: int) -> None:
-    """A tokenizer that some libraries insist on: token i is written as the number i."""
+    """Write the tokenizer that some libraries need: token i is written as the number i."""
     tokenizer = Tokenizer(WordLevel({str(i): i for i in range(vocabulary)}, unk_token="0"))
     tokenizer.pre_tokenizer = WhitespaceSplit()
     tokenizer.save(str(folder / "tokenizer.json"))
@@ -81,13 +99,11 @@ def _write_tokenizer(folder: Path, vocabulary: int) -> None:
         "pad_token": "0",
         "model_max_length": 10**6,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(settings))
+    (folder / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
 
 
 def _config(loaded: LoadedModel, vocabulary: int) -> dict[str, Any]:
-    """The decoder's configuration, with the keys under which older transformers look for the same
-    things.
-    """
+    """The decoder's configuration, also under the keys of older versions of transformers."""
     config = loaded.model.config.get_text_config()
     known: dict[str, Any] = json.loads(config.to_json_string(use_diff=False))
     rope = known.get("rope_parameters") or {}

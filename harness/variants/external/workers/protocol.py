@@ -1,17 +1,20 @@
-"""What every worker has in common.
+"""What a worker reads and writes, and what all workers share.
 
-A worker is a program in an environment of its own: this file needs torch and safetensors alone.
+A worker is a program in an environment of its own; this file needs torch and safetensors alone.
 
     PYTHON WORKER --model DIR --calibration FILE --out DIR --bits 4 --group 128
 
-DIR is a transformers folder of a plain causal language model whose vocabulary is the calibration
-data: row i of its embedding is what the decoder's first block sees of calibration token i, be it of
-text or of a picture. FILE (safetensors) holds `input_ids.00000`, ...: (1, tokens) int64. The worker
-writes into --out
+`--model` is a transformers folder of a plain causal language model whose vocabulary is the
+calibration data: row i of its embedding is what the first decoder block receives for calibration
+token i, of text or of a picture. `--calibration` is a safetensors file with `input_ids.00000` and
+so on, each (1, tokens) int64. The worker writes two files into `--out`:
 
-    weights.safetensors   NAME.weight for every linear of every decoder block, dequantized, (out, in), and every other parameter of a block
-                          that the method changed, under its own name
-    report.json           {"library": "name version", "tokens": used, "stored_bytes": {NAME: bytes that the library keeps for it}}
+weights.safetensors
+    `NAME.weight` for every linear of every decoder block, dequantized, (out, in); and, under its
+    own name, every other parameter of a block that the method changed.
+report.json
+    {"library": "name version", "tokens": used, "stored_bytes": {NAME: bytes that the library
+    stores for the linear}}
 """
 
 from __future__ import annotations
@@ -21,6 +24,7 @@ import importlib.metadata
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -38,7 +42,15 @@ BLOCK_LINEARS = (
 
 @dataclass(frozen=True)
 class Task:
-    """What the worker is asked for."""
+    """What a worker has to do.
+
+    Attributes:
+        model: Folder of the model.
+        calibration: File of the calibration sequences.
+        out: Folder for the result.
+        bits: Bits per weight.
+        group: Columns that share a scale.
+    """
 
     model: Path
     calibration: Path
@@ -47,12 +59,13 @@ class Task:
     group: int
 
     def sequences(self) -> list[torch.Tensor]:
-        """(1, tokens) int64 each."""
+        """The calibration sequences, each (1, tokens) int64."""
         tensors = load_file(self.calibration)
         return [tensors[name] for name in sorted(tensors)]
 
 
 def read_task() -> Task:
+    """The task of this process's command line."""
     parser = argparse.ArgumentParser()
     for name in ("model", "calibration", "out"):
         parser.add_argument(f"--{name}", type=Path, required=True)
@@ -69,7 +82,16 @@ def write_result(
     stored_bytes: dict[str, int],
     changed: dict[str, torch.Tensor],
 ) -> None:
-    """weights, stored_bytes: by linear, `model.layers.0.mlp.up_proj`; changed: by parameter."""
+    """Write both files of the result.
+
+    Args:
+        task: What was to be done.
+        library: Distribution name of the library.
+        tokens: Calibration tokens that the library used.
+        weights: Dequantized weights (out, in) by linear, as in `model.layers.0.mlp.up_proj`.
+        stored_bytes: What the library stores, by linear.
+        changed: Other parameters that the method changed, by name.
+    """
     tensors = {
         f"{name}.weight": weight.detach().float().contiguous().clone()
         for name, weight in weights.items()
@@ -83,13 +105,11 @@ def write_result(
         "tokens": tokens,
         "stored_bytes": stored_bytes,
     }
-    (task.out / "report.json").write_text(json.dumps(report))
+    (task.out / "report.json").write_text(json.dumps(report), encoding="utf-8")
 
 
 def norms(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    """Parameters of decoder blocks that are neither linears nor buffers of quantized ones: the
-    norms.
-    """
+    """Weights of the norms of all decoder blocks, by name."""
     return {
         name: p
         for name, p in model.named_parameters()
@@ -100,7 +120,11 @@ def norms(model: torch.nn.Module) -> dict[str, torch.Tensor]:
 def unpack_gptq(
     model: torch.nn.Module, bits: int
 ) -> tuple[dict[str, torch.Tensor], dict[str, int]]:
-    """(weights, stored bytes) by linear, of a model packed as auto-gptq does."""
+    """Unpack a model in auto-gptq's format.
+
+    Returns:
+        (weights (out, in) float32, stored bytes), each by linear.
+    """
     weights, stored = {}, {}
     for name, module in model.named_modules():
         if any(name.endswith(linear) for linear in BLOCK_LINEARS):
@@ -111,18 +135,19 @@ def unpack_gptq(
     return weights, stored
 
 
-def _unpack_layer(layer: torch.nn.Module, bits: int) -> torch.Tensor:
-    """(out, in) float32 of a linear packed as auto-gptq does: codes in a stream of int32 words,
-    zero points stored less one.
+def _unpack_layer(layer: Any, bits: int) -> torch.Tensor:
+    """Weight (out, in) float32 of one linear: codes in a stream of int32 words, zero points stored
+    less one.
     """
     codes = _unpack_words(layer.qweight, bits)
     zeros = _unpack_words(layer.qzeros.T, bits).T[:, : codes.shape[1]] + 1
     groups = layer.g_idx.long()
-    return (layer.scales.float()[groups] * (codes - zeros[groups])).T
+    weight: torch.Tensor = (layer.scales.float()[groups] * (codes - zeros[groups])).T
+    return weight
 
 
 def _unpack_words(words: torch.Tensor, bits: int) -> torch.Tensor:
-    """words: (rows, columns) int32; result: (rows * 32 / bits, columns)."""
+    """Codes (rows * 32 / bits, columns) in words (rows, columns) int32."""
     stream = (words[:, None, :] >> torch.arange(32, dtype=torch.int32)[None, :, None]) & 1
     codes = stream.reshape(-1, bits, words.shape[1])
     return (codes << torch.arange(bits, dtype=torch.int32)[None, :, None]).sum(dim=1)

@@ -6,7 +6,7 @@ import torch
 from protocol import read_task, unpack_gptq, write_result
 from transformers import AutoModelForCausalLM
 
-# The library asks for CUDA at every step; nothing of the algorithm does.
+# The library calls CUDA at every step; the algorithm needs none.
 torch.cuda.synchronize = lambda *_: None
 torch.cuda.empty_cache = lambda: None
 import auto_gptq.modeling._base as base  # noqa: E402
@@ -15,6 +15,7 @@ from auto_gptq.modeling.llama import LlamaGPTQForCausalLM  # noqa: E402
 
 
 def main() -> None:
+    """Quantize the task's model with auto-gptq."""
     task = read_task()
     base.CUDA_0 = torch.device("cpu")
     model = AutoModelForCausalLM.from_pretrained(task.model, torch_dtype=torch.float32)

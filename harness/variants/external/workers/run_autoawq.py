@@ -7,14 +7,15 @@ from awq import AutoAWQForCausalLM
 from awq.utils.packing_utils import dequantize_gemm
 from protocol import BLOCK_LINEARS, norms, read_task, write_result
 
-# The library keeps `state_dict()` on the CPU to undo each trial of its scale search. Where the
-# model is on the CPU already, `.cpu()` is no copy, the first trial stays in the weights, and the
-# result is far worse than plain rounding. A real copy mends it.
+# The library saves `state_dict()` with `.cpu()` to undo each trial of its scale search. On the CPU
+# that is no copy: the first trial stays in the weights, and the result is far worse than plain
+# rounding. A real copy prevents it.
 _cpu = torch.Tensor.cpu
 torch.Tensor.cpu = lambda tensor, *options: _cpu(tensor, *options).clone()
 
 
 def main() -> None:
+    """Quantize the task's model with autoawq."""
     task = read_task()
     model = AutoAWQForCausalLM.from_pretrained(
         str(task.model), device_map="cpu", torch_dtype=torch.float32, use_cache=False

@@ -1,6 +1,4 @@
-"""gptqmodel: the maintained successor of auto-gptq, here as plain GPTQ (its group-aware order is
-off).
-"""
+"""gptqmodel: plain GPTQ by the maintained successor of auto-gptq (its group-aware order is off)."""
 
 from __future__ import annotations
 
@@ -12,6 +10,7 @@ from protocol import read_task, unpack_gptq, write_result
 
 
 def main() -> None:
+    """Quantize the task's model with gptqmodel."""
     task = read_task()
     config = QuantizeConfig(
         format="gptq",

@@ -1,4 +1,4 @@
-"""llmcompressor: GPTQ as vLLM's own tool does it."""
+"""llmcompressor: GPTQ by vLLM's own tool."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from transformers import AutoModelForCausalLM
 
 
 def main() -> None:
+    """Quantize the task's model with llmcompressor."""
     task = read_task()
     model = AutoModelForCausalLM.from_pretrained(task.model, dtype=torch.float32)
     sequences = task.sequences()
@@ -43,8 +44,8 @@ def main() -> None:
             weights[name] = module.weight
             groups = -(-module.in_features // task.group)
             words = -(-task.bits * module.in_features // 32)
-            # packed into int32 words a row, with a 16-bit scale and a packed zero point a group, as
-            # its compressed format keeps them
+            # Its compressed format: int32 words per row, and a 16-bit scale and a packed zero point
+            # per group.
             zeros = -(-task.bits * module.out_features // 32) * groups
             stored[name] = (
                 4 * (module.out_features * words + zeros) + 2 * module.out_features * groups

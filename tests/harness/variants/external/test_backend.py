@@ -1,5 +1,7 @@
 """Workers in processes of their own, played by small scripts."""
 
+import ast
+import hashlib
 import os
 import sys
 import textwrap
@@ -14,7 +16,7 @@ from harness.errors import ConfigError
 from harness.store.store import Store
 from harness.variants.calibration_run import CalibrationRun
 from harness.variants.export import export_model
-from harness.variants.external.backend import WORKERS, External
+from harness.variants.external.backend import SCRIPTS, WORKERS, External
 from harness.variants.external.plain_model import write_plain_model
 from harness.variants.variant import make_variant
 from luq.quantizers.registry import build_quantizer
@@ -37,7 +39,8 @@ tokens = sum(t.numel() for t in calibration.values())
 """
 TAIL = """
 save_file(weights, out / "weights.safetensors")
-(out / "report.json").write_text(json.dumps({"library": "fake 1.0", "tokens": tokens, "stored_bytes": stored}))
+report = {"library": "fake 1.0", "tokens": tokens, "stored_bytes": stored}
+(out / "report.json").write_text(json.dumps(report))
 """
 
 
@@ -74,7 +77,8 @@ def test_a_worker_gives_back_weights_changed_parameters_and_its_own_stored_bytes
     command = worker("""
         norm = "model.layers.2.input_layernorm.weight"
         weights[norm] = model[norm] * 2
-        weights["model.layers.3.input_layernorm.weight"] = model["model.layers.3.input_layernorm.weight"]
+        same = "model.layers.3.input_layernorm.weight"
+        weights[same] = model[same]
     """)
     variant = variant_of(run, method(command))
     assert variant.stored_bits == 4
@@ -148,7 +152,8 @@ class Bomb:
     def __reduce__(self):
         return (open, ({str(canary)!r}, "w"))
 (out / "weights.safetensors").write_bytes(pickle.dumps(Bomb()))
-(out / "report.json").write_text(json.dumps({{"library": "fake", "tokens": 1, "stored_bytes": stored}}))
+report = {{"library": "fake", "tokens": 1, "stored_bytes": stored}}
+(out / "report.json").write_text(json.dumps(report))
 """
     )
     with pytest.raises(QuantizationError, match="wrote no readable result"):
@@ -246,8 +251,35 @@ def test_a_decoder_that_is_no_plain_language_model_is_refused(embedded, tmp_path
     from luq.decoder.families import FAMILIES
 
     other = dataclasses.replace(embedded, model=tiny_llama(), family=FAMILIES["qwen2_5_vl"])
-    with pytest.raises(QuantizationError, match="the decoder of qwen2_5_vl cannot be handed over"):
+    with pytest.raises(QuantizationError, match="the decoder of qwen2_5_vl cannot be written"):
         write_plain_model(other, [], tmp_path)
+
+
+PROGRAMS = {
+    ("auto_gptq", "ea0a4d7504977020"): "7b682da91fecaf1d",
+    ("autoawq", "1b825ebd63e88ea5"): "2ed2baaef77655a4",
+    ("gptqmodel", "fa92fa18725e9c21"): "d4091de598c169a6",
+    ("llmcompressor", "23badb1cb04eb199"): "162e2af8d60189fb",
+}
+
+
+def without_docstrings(path):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.FunctionDef) and ast.get_docstring(node) is not None:
+            node.body = node.body[1:]
+    return ast.unparse(tree)
+
+
+def test_a_program_that_changes_gets_another_identity():
+    """Where this fails, a worker computes something else: change its identity in WORKERS, then the
+    line here. Words may change as they like.
+    """
+    for name, worker in WORKERS.items():
+        assert build_quantizer("external", {"worker": name}).script == worker.identity
+        program = without_docstrings(SCRIPTS / worker.script)
+        digest = hashlib.sha256(program.encode()).hexdigest()[:16]
+        assert PROGRAMS.get((name, worker.identity)) == digest, name
 
 
 @pytest.mark.slow
@@ -258,7 +290,7 @@ def test_a_shipped_worker_agrees_with_our_own_method(name, embedded, tmp_path):
     GPTQ's output error must be ours to 5 %, AWQ's below plain rounding's.
     """
     folder = Path(".workers").resolve()
-    if not (folder / WORKERS[name][0] / "installed").exists():
+    if not (folder / WORKERS[name].environment / "installed").exists():
         pytest.skip("needs the workers' environments: make workers")
     calibration = CalibrationConfig(sequence=64, tokens=2048)
     run = CalibrationRun(embedded, calibration, Store(tmp_path / "runs"))
