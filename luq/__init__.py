@@ -1,4 +1,9 @@
-"""Layerwise ultra-low-bit quantization (LUQ, arXiv 2509.23729): the algorithms.
+"""Layerwise ultra-low-bit quantization (LUQ, arXiv 2509.23729) of models in memory.
+
+    import luq
+
+    with luq.quantize(model, luq.LUQ(k=16), calibration) as quantized:
+        print(quantized.stored_bits, quantized.paper_bits)
 
 luq reads and writes no files, has no configuration system and evaluates nothing.
 """
@@ -9,6 +14,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from luq.pipelines.face import Quantized, quantize
+    from luq.pipelines.layerwise import LUQ
     from luq.quantizers.awq import AWQ
     from luq.quantizers.billm import BiLLM
     from luq.quantizers.full_precision import FullPrecision
@@ -22,6 +29,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AWQ",
     "GPTQ",
+    "LUQ",
     "PBLLM",
     "RTN",
     "SAGE",
@@ -29,6 +37,8 @@ __all__ = [
     "FullPrecision",
     "OptionError",
     "QuantizationError",
+    "Quantized",
+    "quantize",
     "register",
 ]
 
@@ -36,6 +46,7 @@ __all__ = [
 _MODULES = {
     "AWQ": "luq.quantizers.awq",
     "GPTQ": "luq.quantizers.gptq",
+    "LUQ": "luq.pipelines.layerwise",
     "PBLLM": "luq.quantizers.pbllm",
     "RTN": "luq.quantizers.rtn",
     "SAGE": "luq.quantizers.sage",
@@ -43,6 +54,8 @@ _MODULES = {
     "FullPrecision": "luq.quantizers.full_precision",
     "OptionError": "luq.types",
     "QuantizationError": "luq.types",
+    "Quantized": "luq.pipelines.face",
+    "quantize": "luq.pipelines.face",
     "register": "luq.quantizers.registry",
 }
 

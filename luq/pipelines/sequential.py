@@ -100,7 +100,7 @@ def grafted_weights(
     return dict(sorted(entries.items()))
 
 
-@torch.inference_mode()
+@torch.no_grad()  # not inference mode: weights that are returned must be ordinary tensors
 def _quantize_missing(
     model: nn.Module,
     family: Family,
