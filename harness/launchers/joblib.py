@@ -1,6 +1,4 @@
-"""`launcher=joblib`: the jobs of a sweep in processes of this machine, each with a device of its
-own.
-"""
+"""launcher=joblib: the jobs of a sweep in processes of this machine, each on its own device."""
 
 from __future__ import annotations
 
@@ -17,18 +15,25 @@ from joblib.externals.loky.process_executor import TerminatedWorkerError
 
 from harness.launchers.job import JobResult, OnResult, run_one
 
-ATTEMPTS = (
-    50  # pools of workers that may die before the sweep gives up; each is followed by a new one
-)
+ATTEMPTS = 50  # pools of workers that may die, each followed by a new one, until jobs have failed
 
 
 def run_parallel(
     jobs: Sequence[Sequence[str]], workers: int, gpus: int, on_result: OnResult
 ) -> list[JobResult]:
-    """Run every job; `on_result` of each that ends.
+    """Run every job in worker processes.
 
-    A worker that dies takes its pool with it; the jobs that have not ended go to a new one, where
+    A worker that dies takes its pool with it; the jobs that have not ended go to a new pool, where
     they resume. What has not ended after ATTEMPTS pools has failed.
+
+    Args:
+        jobs: The overrides of each.
+        workers: Processes at once.
+        gpus: GPUs that they share; 0 for none.
+        on_result: Called with the result of each job as it ends.
+
+    Returns:
+        A result for each job, in their order.
     """
     done: dict[int, JobResult] = {}
     for _ in range(ATTEMPTS):
@@ -62,12 +67,12 @@ def run_parallel(
 
 
 def default_workers(gpus: int) -> int:
-    """One for each GPU, or for every two cores."""
+    """Processes at once where nothing is said: one for each GPU, or for every two cores."""
     return gpus or max(1, (os.cpu_count() or 1) // 2)
 
 
 def count_gpus() -> int:
-    """As nvidia-smi lists them; asking torch would take memory on each."""
+    """GPUs as nvidia-smi lists them: asking torch would take memory on each."""
     if (visible := os.environ.get("CUDA_VISIBLE_DEVICES")) is not None:
         return len([device for device in visible.split(",") if device.strip() not in ("", "-1")])
     if shutil.which("nvidia-smi") is None:
@@ -83,16 +88,15 @@ def _threads(workers: int) -> int:
 
 
 def _work(number: int, overrides: list[str], gpus: int) -> JobResult:
-    """In a worker: one job, on the worker's device."""
+    """One job, in a worker, on the worker's device."""
     _choose_device(gpus)
     return run_one(number, overrides)
 
 
 def _end_with(sweep: int) -> None:
-    """From its start on, a worker ends when the sweep's process does, however that ended.
+    """End this worker when the process of the sweep ends, however it ends.
 
-    It might else wait for ever behind a lock of another worker that was killed, and nobody would
-    hear what it finds.
+    Otherwise it might wait for ever for a lock of another worker that was killed.
     """
 
     def watch() -> None:
@@ -108,7 +112,7 @@ def _choose_device(gpus: int) -> None:
     if gpus and "LUQ_DEVICE_CHOSEN" not in os.environ:
         from multiprocessing import current_process
 
-        found = re.search(r"(\d+)$", current_process().name)
+        number = re.search(r"(\d+)$", current_process().name)
         visible = os.environ.get("CUDA_VISIBLE_DEVICES", ",".join(map(str, range(gpus)))).split(",")
-        os.environ["CUDA_VISIBLE_DEVICES"] = visible[(int(found[1]) if found else 0) % gpus]
+        os.environ["CUDA_VISIBLE_DEVICES"] = visible[(int(number[1]) if number else 0) % gpus]
         os.environ["LUQ_DEVICE_CHOSEN"] = "1"

@@ -1,4 +1,4 @@
-"""`launcher=slurm`: the jobs of a sweep as an array job of a SLURM cluster, through submitit.
+"""launcher=slurm: the jobs of a sweep as an array job of a SLURM cluster, through submitit.
 
 All nodes share the store.
 """
@@ -20,9 +20,16 @@ from harness.errors import ConfigError
 from harness.launchers.job import JobResult, OnResult, run_one
 
 LOOK = 2.0  # seconds between two looks at the queue
+REQUEUES = 3  # times that a task which died is queued again
+TIME_LIMITS = 20  # times that a task may run into its time limit; it resumes where it was
+DIED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "BOOT_FAIL")
+GONE = ("COMPLETED", "CANCELLED", "DEADLINE", "")  # and what SLURM no longer knows
+# Looks at a task that is gone until it is given up: its result may show late, or somebody may queue
+# it again.
+SILENCE = 30
 
 
-class Block:
+class TaskJobs:
     """Jobs that one task of the array runs, one after the other.
 
     A task that is preempted or requeued begins them again: what is complete in the store is found
@@ -34,16 +41,23 @@ class Block:
         return [run_one(number, overrides) for number, overrides in jobs]
 
     def checkpoint(self, jobs: list[tuple[int, list[str]]]) -> submitit.helpers.DelayedSubmission:
-        """What submitit asks for before a task is taken away."""
+        """What submitit calls before a task is taken away."""
         return submitit.helpers.DelayedSubmission(self, jobs)
 
 
 def submit(
     jobs: Sequence[Sequence[str]], folder: Path, options: LauncherConfig
 ) -> list[submitit.Job[list[JobResult]]]:
-    """One task for every `options.block` jobs. folder: shared by all nodes; scripts, logs and what
-    the tasks return go into a new folder in it that only this user can write to: what they return
-    is unpickled. Raises ConfigError where SLURM is not there.
+    """Submit an array job with a task for every `options.block` jobs.
+
+    Args:
+        jobs: The overrides of each.
+        folder: Shared by all nodes. Scripts, logs and what the tasks return go into a new folder in
+            it that only this user can write to: what they return is unpickled.
+        options: Of the tasks.
+
+    Raises:
+        ConfigError: SLURM is not there.
     """
     own = folder / f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{secrets.token_hex(4)}"
     try:
@@ -52,7 +66,7 @@ def submit(
         raise ConfigError(
             f"launcher=slurm: {error}; run it where sbatch is found, or choose launcher=joblib"
         ) from error
-    wanted: dict[str, Any] = {
+    parameters: dict[str, Any] = {
         "job_name": "luq",
         "time": options.minutes,
         "partition": options.partition,
@@ -65,23 +79,31 @@ def submit(
     own.mkdir(parents=True)
     own.chmod(0o700)
     executor.update_parameters(
-        **{name: value for name, value in wanted.items() if value is not None}
+        **{name: value for name, value in parameters.items() if value is not None}
     )
     numbered = [(number, list(overrides)) for number, overrides in enumerate(jobs)]
-    blocks = [
+    parts = [
         numbered[start : start + options.block] for start in range(0, len(numbered), options.block)
     ]
-    found: list[submitit.Job[list[JobResult]]] = executor.map_array(Block(), blocks)
-    return found
+    tasks: list[submitit.Job[list[JobResult]]] = executor.map_array(TaskJobs(), parts)
+    return tasks
 
 
 def wait(
     tasks: Sequence[submitit.Job[list[JobResult]]], jobs: int, on_result: OnResult
 ) -> list[JobResult]:
-    """`on_result` of every job as its task ends.
+    """Wait until every task has ended.
 
-    A task that dies without a result is queued again, up to REQUEUES times, and goes on where it
+    A task that dies without a result is queued again, up to REQUEUES times, and resumes where it
     was; one that somebody cancelled is left to them.
+
+    Args:
+        tasks: What `submit` returned.
+        jobs: How many jobs they have in all.
+        on_result: Called with the result of each job as its task ends.
+
+    Returns:
+        A result for each job, in their order.
     """
     done: dict[int, JobResult] = {}
     left, silent = dict.fromkeys(tasks, REQUEUES), dict.fromkeys(tasks, 0)
@@ -113,22 +135,13 @@ def wait(
     return sorted([*done.values(), *lost], key=lambda one: one.number)
 
 
-REQUEUES = 3
-TIME_LIMITS = 20  # times that a task may run into its time limit; it goes on where it was
-DIED = ("FAILED", "NODE_FAIL", "OUT_OF_MEMORY", "TIMEOUT", "BOOT_FAIL")
-GONE = ("COMPLETED", "CANCELLED", "DEADLINE", "")  # and what SLURM no longer knows
-# looks at a task that is gone until it is given up: its result may show late, or somebody queue it
-# again
-SILENCE = 30
-
-
 def _state(job: str) -> str:
-    """As scontrol says it, which needs no accounting; "" for a job that it does not know."""
-    said = subprocess.run(
+    """State of a job as scontrol has it, which needs no accounting; "" for one it does not know."""
+    output = subprocess.run(
         ["scontrol", "--oneliner", "show", "job", job], capture_output=True, text=True, check=False
     ).stdout
-    found = re.search(r"JobState=(\w+)", said)
-    return found[1] if found else ""
+    state = re.search(r"JobState=(\w+)", output)
+    return state[1] if state else ""
 
 
 def _requeued(job: str) -> bool:
@@ -140,7 +153,7 @@ def _requeued(job: str) -> bool:
 
 def _results(task: submitit.Job[list[JobResult]]) -> list[JobResult]:
     try:
-        found: list[JobResult] = task.result()
+        results: list[JobResult] = task.result()
     except (submitit.core.utils.UncompletedJobError, submitit.core.utils.FailedJobError):
         return []
-    return found
+    return results
