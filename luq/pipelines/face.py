@@ -138,8 +138,8 @@ def quantize(
         calibration: sequences, each as the keyword arguments of the model's forward pass (what its
             processor or tokenizer returns, batch of 1, no padding) or as a tensor of token ids.
             Not used by methods without calibration.
-        inputs: "fp" calibrates each block on the inputs that it has in full precision;
-            "sequential" on those behind the blocks that are already quantized.
+        inputs: "fp" calibrates each block on its inputs in the full-precision model, "sequential"
+            on its inputs after all earlier blocks are quantized.
         packed: replace linears by modules that compute from their packed weight, in less memory and
             more time, instead of dequantized weights.
 

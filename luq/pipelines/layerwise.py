@@ -36,7 +36,7 @@ class LUQ:
             paper), `entropy_reverse`, `depth` (deepest first), `first`, `random`, `influence`
             (ascending block influence of ShortGPT), or `layer_error` (ascending relative output
             error of the linears under `low`).
-        clusters: K of the K-means behind the entropy.
+        clusters: K of the K-means clustering whose entropy is measured.
         seeds: number of K-means runs that are averaged.
         order_seed: of the order `random`.
 

@@ -1,4 +1,4 @@
-"""Sequential quantization: each block is calibrated behind blocks that are already quantized.
+"""Sequential quantization: each block is calibrated after all earlier blocks are quantized.
 
 This is how GPTQ, BiLLM and PB-LLM are published.
 """
@@ -25,14 +25,14 @@ Prefix = Sequence[Quantizer | None]
 
 
 class PrefixStorage(Protocol):
-    """Storage of blocks that were calibrated behind the quantized blocks of a prefix."""
+    """Storage of blocks that were calibrated after a prefix of quantized blocks."""
 
     def load_behind(self, prefix: Prefix, quantizer: Quantizer) -> BlockWeights | None:
-        """Return the entry of the block behind the prefix, or None if it is not stored."""
+        """Return the entry of the block after the prefix, or None if it is not stored."""
         ...
 
     def save_behind(self, prefix: Prefix, quantizer: Quantizer, weights: BlockWeights) -> None:
-        """Store the entry of the block behind the prefix."""
+        """Store the entry of the block after the prefix."""
         ...
 
 
@@ -43,7 +43,7 @@ def sequential_weights(
     sequences: Callable[[], Sequence[Mapping[str, Tensor]]],
     storage: PrefixStorage,
 ) -> dict[int, BlockWeights]:
-    """Quantize block i behind blocks 0..i-1 as this plan quantizes them.
+    """Quantize each block on its inputs after this plan quantized all earlier blocks.
 
     Plans with a common prefix share its entries. Source: LUQ (arXiv 2509.23729), equation 7, taken
     literally.
@@ -87,8 +87,8 @@ def grafted_weights(
 ) -> dict[int, BlockWeights]:
     """Combine blocks of whole-model sequential runs, one for each quantizer of the plan.
 
-    Block i was calibrated behind blocks 0..i-1 under its own quantizer, whatever the plan gives
-    them, as in the one public script of LUQ. Arguments as in `sequential_weights`.
+    Each block was calibrated after all earlier blocks were quantized by its own quantizer, whatever
+    the plan gives them, as in the one public script of LUQ. Arguments as in `sequential_weights`.
     """
     entries: dict[int, BlockWeights] = {}
     for name, quantizer in plan.methods.items():
@@ -121,7 +121,7 @@ def _quantize_missing(
     ):
         entry = known.get(index)
         if quantizer is not None and entry is None:
-            entry = _quantize_behind(block, family, quantizer, inputs, f"block {index}")
+            entry = _quantize_after(block, family, quantizer, inputs, f"block {index}")
             storage.save_behind(quantizers[:index], quantizer, entry)
         quantized = {} if entry is None else {index: entry}
         entries |= quantized
@@ -138,16 +138,16 @@ def _quantize_missing(
     return entries
 
 
-def _quantize_behind(
+def _quantize_after(
     block: nn.Module, family: Family, quantizer: Quantizer, inputs: Sequence[BlockInput], label: str
 ) -> BlockWeights:
     stats = block_stats(block, family, inputs, label)[0] if needs_calibration(quantizer) else {}
-    behind = {id(layer): replace(layer, inputs="quantized") for layer in stats.values()}
+    marked = {id(layer): replace(layer, inputs="quantized") for layer in stats.values()}
     return quantize_block(
         block,
         family,
         quantizer,
-        {name: behind[id(layer)] for name, layer in stats.items()},
+        {name: marked[id(layer)] for name, layer in stats.items()},
         label,
         inputs,
     )

@@ -37,8 +37,8 @@ class GPTQ:
         static_groups: fix the grids of contiguous original columns before the sweep.
         block: columns between two lazy updates.
         damping: share of the mean diagonal that is added to H.
-        true_sequential: inside a block, calibrate each group of linears with a common input behind
-            the groups already quantized: q, k, v; o; gate, up; down.
+        true_sequential: inside a block, calibrate each group of linears with a common input (q, k,
+            v; o; gate, up; down) after the groups before it are quantized.
         scale_dtype: type in which scales are stored, float16 or float32.
     """
 

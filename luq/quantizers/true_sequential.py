@@ -1,6 +1,6 @@
 """True-sequential quantization of a block, an option of GPTQ (Frantar et al., ICLR 2023).
 
-Each group of linears with a common input is calibrated behind the groups already quantized.
+Each group of linears with a common input is calibrated after the groups before it are quantized.
 """
 
 from __future__ import annotations

@@ -59,7 +59,7 @@ def test_k_outside_the_blocks_is_refused(k):
         ranked_prefix((0, 1, 2, 3), k, BiLLM(), GPTQ(4))
 
 
-def test_no_method_keeps_a_block_in_full_precision():
+def test_without_a_method_a_block_stays_in_full_precision():
     assert ranked_prefix((0, 1), 1, BiLLM(), None).blocks == ("low", "none")
     with pytest.raises(ValueError, match="which it does not define"):
         Plan(("high",), {})

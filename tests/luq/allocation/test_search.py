@@ -3,22 +3,22 @@ import pytest
 from luq.allocation.search import bisect_k, scan_k, smallest_within
 
 
-def counted(holds):
-    asked = []
-    return asked, lambda k: asked.append(k) or holds(k)
+def counted(acceptable):
+    calls = []
+    return calls, lambda k: calls.append(k) or acceptable(k)
 
 
 @pytest.mark.parametrize("blocks", [1, 8, 28, 32])
 def test_bisection_finds_every_threshold_of_a_falling_score_in_few_evaluations(blocks):
     for answer in range(blocks + 1):
-        asked, holds = counted(lambda k, answer=answer: k <= answer)
+        calls, acceptable = counted(lambda k, answer=answer: k <= answer)
         assert (
-            bisect_k(blocks, holds)
+            bisect_k(blocks, acceptable)
             == scan_k(blocks, lambda k, answer=answer: k <= answer)
             == answer
         )
-        assert len(asked) <= 1 + (blocks + 1).bit_length()
-        assert len(set(asked)) == len(asked)
+        assert len(calls) <= 1 + (blocks + 1).bit_length()
+        assert len(set(calls)) == len(calls)
 
 
 def test_where_the_score_rises_again_only_the_scan_sees_it():

@@ -48,6 +48,21 @@ def test_linears_with_a_common_input_share_their_statistics_and_hooks_are_gone_a
     assert not any(m._forward_pre_hooks or m._forward_hooks for m in model.modules())
 
 
+def test_without_hessians_inputs_and_outputs_are_the_same():
+    model, sequences = tiny_llama(), token_sequences(2, 9)
+    full, plain = (
+        list(capture_blocks(model, FAMILIES["llama"], [sequences], hessians=hessians))
+        for hessians in (True, False)
+    )
+    for first, second in zip(full, plain, strict=True):
+        assert first.stats[0]
+        assert second.stats == [{}]
+        for one, other in zip(first.outputs, second.outputs, strict=True):
+            assert torch.equal(one, other)
+        for one, other in zip(first.inputs, second.inputs, strict=True):
+            assert torch.equal(one.state, other.state)
+
+
 def test_r9_a_nan_activation_names_its_block_and_sequence():
     model = tiny_llama()
     model.model.layers[1].mlp.down_proj.weight.data[0, 0] = float("nan")

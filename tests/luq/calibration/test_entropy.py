@@ -39,9 +39,9 @@ def test_a_seed_fixes_the_entropy_and_order_and_rotation_of_the_tokens_hardly_ma
 def test_the_start_with_the_least_inertia_counts(tokens):
     from luq.calibration.kmeans import kmeans
 
-    found = kmeans([tokens], 8, range(4))
+    clustering = kmeans([tokens], 8, range(4))
     assert cluster_entropy([tokens], 8, [0], starts=4) == cluster_entropy(
-        [tokens], 8, [int(found.inertia.argmin())]
+        [tokens], 8, [int(clustering.inertia.argmin())]
     )
 
 
@@ -53,8 +53,8 @@ def test_fewer_tokens_than_clusters_are_refused(tokens):
 def test_massive_tokens_can_be_left_out_and_only_they(tokens):
     massive = tokens.clone()
     massive[[17, 444]] *= 1000
-    kept = without_largest([massive[:100], massive[100:]], 2 / 600)
-    assert torch.equal(torch.cat(kept), torch.cat([tokens[:17], tokens[18:444], tokens[445:]]))
-    assert cluster_entropy([massive], 3, [0])[0] < 0.1 < 1 < cluster_entropy(kept, 3, [0])[0]
+    remaining = without_largest([massive[:100], massive[100:]], 2 / 600)
+    assert torch.equal(torch.cat(remaining), torch.cat([tokens[:17], tokens[18:444], tokens[445:]]))
+    assert cluster_entropy([massive], 3, [0])[0] < 0.1 < 1 < cluster_entropy(remaining, 3, [0])[0]
     assert sum(map(len, without_largest([tokens], 0.0))) == 600
     assert sum(map(len, without_largest([tokens], 1e-9))) == 599

@@ -19,20 +19,22 @@ def blobs(count=3000, hidden=24, centres=12, seed=0):
 def test_inertia_is_as_low_as_scikit_learns():
     tokens = blobs(centres=40)
     ours = kmeans([tokens], 25, range(5)).inertia.mean()
-    theirs = (
+    expected = (
         sum(
             KMeans(25, n_init=1, random_state=seed).fit(tokens.numpy()).inertia_
             for seed in range(5)
         )
         / 5
     )
-    assert float(ours) == pytest.approx(theirs, rel=0.03)
+    assert float(ours) == pytest.approx(expected, rel=0.03)
 
 
 def test_labels_and_sizes_are_those_of_the_nearest_centre_and_inertia_is_their_distance():
     tokens = blobs()
-    found = kmeans([tokens], 12, [0, 1])
-    for labels, sizes, inertia in zip(found.labels, found.sizes, found.inertia, strict=True):
+    clustering = kmeans([tokens], 12, [0, 1])
+    for labels, sizes, inertia in zip(
+        clustering.labels, clustering.sizes, clustering.inertia, strict=True
+    ):
         assert torch.equal(torch.bincount(labels, minlength=12), sizes)
         centres = torch.stack([tokens[labels == j].mean(dim=0) for j in range(12)])
         distances = torch.cdist(tokens, centres)
@@ -72,8 +74,8 @@ def test_a_far_offset_does_not_blur_the_distances():
 
 def test_an_emptied_cluster_begins_anew_far_away():
     tokens = torch.cat([torch.zeros(50, 2), torch.full((50, 2), 10.0), torch.full((1, 2), 1000.0)])
-    found = kmeans([tokens + torch.randn(101, 2) * 1e-3], 3, range(4))
-    assert all(sorted(sizes.tolist()) == [1, 50, 50] for sizes in found.sizes)
+    clustering = kmeans([tokens + torch.randn(101, 2) * 1e-3], 3, range(4))
+    assert all(sorted(sizes.tolist()) == [1, 50, 50] for sizes in clustering.sizes)
 
 
 def test_half_precision_tokens_are_taken_as_they_are():

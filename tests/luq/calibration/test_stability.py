@@ -39,9 +39,9 @@ def test_changes_are_means_over_seeds():
 def test_the_elbow_of_a_falling_curve_is_found():
     grid = list(range(10, 201, 10))
     changes = [0.5 / (1 + j) ** 2 for j in range(19)]
-    found = stable_clusters(grid, changes)
-    assert found.clusters in (30, 40, 50)
-    assert found.rule == "elbow of the curve"
+    stable = stable_clusters(grid, changes)
+    assert stable.clusters in (30, 40, 50)
+    assert stable.rule == "elbow of the curve"
 
 
 def test_without_an_elbow_the_first_still_stretch_counts_and_without_that_nothing():

@@ -20,7 +20,7 @@ def test_the_embedded_model_is_a_llava(embedded):
     assert len(embedded.blocks) >= 8
 
 
-def test_r14_an_unknown_architecture_is_refused_with_what_was_found():
+def test_r14_an_unknown_architecture_is_refused_with_a_list_of_its_modules():
     model = GPT2LMHeadModel(GPT2Config(n_layer=1, n_head=2, n_embd=8, vocab_size=16))
     with pytest.raises(QuantizationError, match=r"unknown architecture 'gpt2'.*GPT2MLP|ModuleList"):
         find_family(model)

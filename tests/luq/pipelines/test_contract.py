@@ -39,7 +39,7 @@ every_method, every_method_with_statistics, every_calibrated_method = (
 
 
 @pytest.mark.parametrize(("name", "check"), CHECKS, ids=lambda value: str(value).replace(" ", "-"))
-def test_every_method_keeps_the_contract(name, check):
+def test_every_method_fulfils_the_contract(name, check):
     contract_checks(METHODS[name])[check](METHODS[name], 0)
 
 
@@ -109,7 +109,7 @@ def test_missing_or_empty_or_foreign_statistics_are_refused(method):
 
 
 @every_calibrated_method
-def test_r10_a_rank_one_calibration_gives_finite_weights_and_is_told_where_a_hessian_is_used(
+def test_r10_a_rank_one_calibration_gives_finite_weights_and_is_an_event_where_a_hessian_is_used(
     method,
 ):
     weight, inputs = synthetic_layer(tokens=4)
@@ -121,13 +121,13 @@ def test_r10_a_rank_one_calibration_gives_finite_weights_and_is_told_where_a_hes
 
 
 @every_method_with_statistics
-def test_r10_a_raised_damping_is_told_as_an_event(method):
+def test_r10_a_raised_damping_is_an_event(method):
     weight, inputs = synthetic_layer(inner=128)
     hessian = stats_of(inputs).hessian
     hessian -= (
         0.3 * hessian.diagonal().mean() * torch.eye(128)
     )  # no longer positive definite with 1 % of damping
-    for _ in range(2):  # the second time the factor is there, and the event is told again
+    for _ in range(2):  # the second time the factor is there, and the event is reported again
         (event,) = method(weight, stats := LayerStats(hessian, 1000)).events
         assert event.kind == "damping"
         assert "raised from 0.01" in event.detail
@@ -188,7 +188,7 @@ def test_true_sequential_on_a_single_linear_is_gptq():
     ).float().mean() > 0.999  # the Hessians are summed in another order
 
 
-def test_the_unquantized_weight_is_kept_exactly_in_the_smallest_type():
+def test_the_unquantized_weight_is_stored_exactly_in_the_smallest_type():
     weight, _ = synthetic_layer()
     for dtype, bits in ((torch.bfloat16, 16), (torch.float16, 16), (torch.float32, 32)):
         packed = FullPrecision()(weight.to(dtype), None)

@@ -120,7 +120,7 @@ def test_weights_of_luq_are_those_of_the_bank_in_the_order_of_the_entropies(mode
     assert same(quantized.weights, entries.plan_weights(plan))
 
 
-def test_sequential_inputs_are_those_behind_the_quantized_blocks(model, sequences):
+def test_sequential_inputs_are_those_after_earlier_blocks_are_quantized(model, sequences):
     with luq.quantize(model, GPTQ3, sequences, inputs="sequential") as behind:
         plan = behind.plan
     with luq.quantize(model, GPTQ3, sequences) as fp:

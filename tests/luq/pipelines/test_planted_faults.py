@@ -76,7 +76,7 @@ def has_the_error_of_its_definition(method):
     assert float((ours - weight).square().sum()) < 1.02 * float((plain - weight).square().sum())
 
 
-def keeps_the_contract(method):
+def fulfils_the_contract(method):
     for check in contract_checks(method).values():
         check(method, 0)
 
@@ -84,12 +84,16 @@ def keeps_the_contract(method):
 BACKENDS = {
     "rtn": (
         RTN(4),
-        (keeps_the_contract, bits_are_as_promised(4 + 20 / 128), agrees_with_a_plain_loop(RTN(4))),
+        (
+            fulfils_the_contract,
+            bits_are_as_promised(4 + 20 / 128),
+            agrees_with_a_plain_loop(RTN(4)),
+        ),
     ),
     "gptq": (
         GPTQ(3),
         (
-            keeps_the_contract,
+            fulfils_the_contract,
             error_lies_below_roundings,
             grids_reach_the_extremes_of_a_row,
             bits_are_as_promised(3 + 19 / 128),
@@ -99,7 +103,7 @@ BACKENDS = {
     "gptq-act-order": (
         GPTQ(3, act_order=True),
         (
-            keeps_the_contract,
+            fulfils_the_contract,
             error_lies_below_roundings,
             bits_are_as_promised(3 + 19 / 128 + 1 / 64),
         ),
@@ -107,16 +111,16 @@ BACKENDS = {
     "awq": (
         AWQ(3, clip=False),
         (
-            keeps_the_contract,
+            fulfils_the_contract,
             bits_are_as_promised(3 + 19 / 128),
             agrees_with_a_plain_loop(AWQ(3, clip=False)),
         ),
     ),
-    "billm": (BiLLM(), (keeps_the_contract, agrees_with_a_plain_loop(BiLLM()))),
-    "pbllm": (PBLLM(), (keeps_the_contract, agrees_with_a_plain_loop(PBLLM()))),
+    "billm": (BiLLM(), (fulfils_the_contract, agrees_with_a_plain_loop(BiLLM()))),
+    "pbllm": (PBLLM(), (fulfils_the_contract, agrees_with_a_plain_loop(PBLLM()))),
     "sage": (
         SAGE(clustering="kmeans", groups=8, salient_low=0.02, salient_high=0.02),
-        (keeps_the_contract, has_the_error_of_its_definition),
+        (fulfils_the_contract, has_the_error_of_its_definition),
     ),
 }
 
@@ -149,10 +153,10 @@ def wrap(method, change):
     if method.method == "awq":  # its search calls the method too: the fault comes after it
 
         def quantize_block(self, block, family, inputs):
-            found = method.quantize_block(block, family, inputs)
+            result = method.quantize_block(block, family, inputs)
             return dataclasses.replace(
-                found,
-                linears={n: change(w, block.linear.weight.data) for n, w in found.linears.items()},
+                result,
+                linears={n: change(w, block.linear.weight.data) for n, w in result.linears.items()},
             )
 
         Faulty.quantize_block = quantize_block
@@ -226,7 +230,7 @@ GRID_FAULTS = {
         p, codes=lambda c: c.clamp(max=2**p.bits - 2)
     ),
     "columns are stored in reverse": lambda p, w: repacked(p, codes=lambda c: c.flip(1)),
-    "the scale is kept in single precision": lambda p, w: dataclasses.replace(
+    "the scale is stored in single precision": lambda p, w: dataclasses.replace(
         p, scale=p.scale.float()
     ),
     "the weight is written into": lambda p, w: (w.add_(1e-3), p)[1],

@@ -52,26 +52,26 @@ def same(first, second):
     return all(torch.equal(first[key], second[key]) for key in first)
 
 
-def test_a_block_is_calibrated_behind_the_blocks_that_the_plan_quantized(model, sequences):
+def test_a_block_is_calibrated_after_the_plan_quantized_all_earlier_blocks(model, sequences):
     """Oracle: put the blocks before it into the model and capture again from the beginning."""
     plan = Plan(("low", "high", "low"), METHODS)
-    found = sequential_weights(model, FAMILY, plan, lambda: sequences, Memory())
-    behind = {}
+    weights = sequential_weights(model, FAMILY, plan, lambda: sequences, Memory())
+    expected = {}
     for index, name in enumerate(plan.blocks):
-        with applied(model, FAMILY, behind):
+        with applied(model, FAMILY, expected):
             capture = list(capture_blocks(model, FAMILY, [sequences]))[index]
-        behind[index] = quantize_block(
+        expected[index] = quantize_block(
             model.model.layers[index], FAMILY, METHODS[name], capture.stats[0], "block"
         )
-    assert same(dense(found), dense(behind))
+    assert same(dense(weights), dense(expected))
     fp = [
         quantize_block(
             model.model.layers[c.index], FAMILY, METHODS[plan.blocks[c.index]], c.stats[0], ""
         )
         for c in capture_blocks(model, FAMILY, [sequences])
     ]
-    assert same(dense({0: found[0]}), dense({0: fp[0]}))
-    assert not same(dense({2: found[2]}), dense({2: fp[2]}))
+    assert same(dense({0: weights[0]}), dense({0: fp[0]}))
+    assert not same(dense({2: weights[2]}), dense({2: fp[2]}))
 
 
 def test_plans_with_a_common_prefix_share_its_entries_and_the_model_stays_as_it_was(
@@ -94,7 +94,7 @@ def test_complete_plans_never_ask_for_calibration_data(model, sequences):
     memory = Memory()
     first = sequential_weights(model, FAMILY, ALL_LOW, lambda: sequences, memory)
     again = sequential_weights(
-        model, FAMILY, ALL_LOW, lambda: pytest.fail("asked for sequences"), memory
+        model, FAMILY, ALL_LOW, lambda: pytest.fail("read the sequences"), memory
     )
     assert same(dense(first), dense(again))
 
@@ -118,10 +118,10 @@ def test_grafts_take_each_block_from_the_whole_model_run_of_its_method(model, se
 
 def test_full_precision_blocks_and_methods_without_statistics_go_along(model, sequences):
     plan = Plan(("none", "rtn", "awq"), {"rtn": RTN(4), "awq": AWQ(3, group=32)})
-    found = sequential_weights(model, FAMILY, plan, lambda: sequences, Memory())
-    assert sorted(found) == [1, 2]
+    weights = sequential_weights(model, FAMILY, plan, lambda: sequences, Memory())
+    assert sorted(weights) == [1, 2]
     assert same(
-        dense({1: found[1]}),
+        dense({1: weights[1]}),
         dense({1: quantize_block(model.model.layers[1], FAMILY, RTN(4), {}, "")}),
     )
 

@@ -55,13 +55,13 @@ def plain_pbllm(weight, inputs, share=0.1):
 def plain_awq(weight, inputs, bits):
     """llm-awq's scale search on one linear, without clips."""
     activity = inputs.abs().mean(0)
-    found = []
+    candidates = []
     for step in range(20):
         scale = (activity ** (step / 20)).clamp(min=1e-4)
         scale = scale / (scale.max() * scale.min()).sqrt()
         value = plain_rtn(weight * scale, bits, zero_included=False) / scale
-        found.append((float(((value - weight) @ inputs.T).square().sum()), value))
-    return min(found, key=lambda pair: pair[0])[1]
+        candidates.append((float(((value - weight) @ inputs.T).square().sum()), value))
+    return min(candidates, key=lambda pair: pair[0])[1]
 
 
 def plain_sage(weight, groups, share):

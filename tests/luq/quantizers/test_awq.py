@@ -55,11 +55,11 @@ def test_norms_change_with_the_weights_and_nothing_else_does():
         model.model.layers[0].post_attention_layernorm,
     ):
         norm.weight.data[::16] *= 8  # a few strong channels, which AWQ is for
-    found = AWQ(3, group=32).quantize_block(
+    result = AWQ(3, group=32).quantize_block(
         model.model.layers[0], FAMILY, first_capture(model).inputs
     )
-    assert set(found.changed) == {"input_layernorm.weight", "post_attention_layernorm.weight"}
-    assert set(found.linears) == set(FAMILY.linears)
+    assert set(result.changed) == {"input_layernorm.weight", "post_attention_layernorm.weight"}
+    assert set(result.linears) == set(FAMILY.linears)
 
 
 def test_clips_lower_the_error_they_are_searched_for():
@@ -77,7 +77,7 @@ def test_clips_lower_the_error_they_are_searched_for():
     assert not torch.equal(clipped, weight)
 
 
-def test_inputs_are_asked_in_one_pass_and_kept():
+def test_blocks_are_quantized_in_one_pass_and_stored():
     model = tiny_llama(blocks=3)
     passes, saved = [], {}
 

@@ -35,7 +35,7 @@ def test_different_quantizers_have_different_labels():
     assert len(METHODS) == len(set(METHODS.values()))
 
 
-def test_descriptions_are_what_digests_were_made_of_since_the_first_version():
+def test_descriptions_are_those_of_the_digests_of_the_first_version():
     assert describe_quantizer(GPTQ(3)) == {
         "method": "gptq",
         "bits": 3,
@@ -55,7 +55,7 @@ def test_descriptions_are_what_digests_were_made_of_since_the_first_version():
     }
 
 
-def test_methods_are_found_whatever_was_imported_before():
+def test_all_methods_are_registered_whatever_was_imported_before():
     code = (
         "import sys, luq.quantizers.registry as r; assert 'luq.quantizers.gptq' not in sys.modules;"
         "import luq.quantizers.sage; print(*r.quantizer_classes())"

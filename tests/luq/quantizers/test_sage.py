@@ -34,7 +34,7 @@ def test_more_groups_store_more_and_lose_less(weight):
     assert bits[0] < bits[1] < bits[2]
 
 
-def test_the_salient_share_is_found_between_its_bounds(weight):
+def test_the_salient_share_lies_between_its_bounds(weight):
     share = SAGE(clustering="kmeans", groups=2)(weight, None).share
     assert 0.002 <= share <= 0.0501
     free = SAGE(clustering="kmeans", groups=2, bit_penalty=0.0)(weight, None).share
@@ -43,11 +43,11 @@ def test_the_salient_share_is_found_between_its_bounds(weight):
 
 def test_salient_weights_are_the_farthest_from_the_mean(weight):
     packed = SAGE(clustering="kmeans", groups=4)(weight, None)
-    kept = torch.zeros_like(weight, dtype=torch.bool)
+    salient = torch.zeros_like(weight, dtype=torch.bool)
     rows = torch.repeat_interleave(torch.arange(128), packed.counts.int().long())
-    kept[rows, packed.columns.int().long()] = True
+    salient[rows, packed.columns.int().long()] = True
     distance = (weight - weight.mean()).abs()
-    assert distance[kept].min() >= distance[~kept].max()
+    assert distance[salient].min() >= distance[~salient].max()
 
 
 def test_spectral_groups_lose_no_more_than_a_few_per_cent_against_kmeans_of_the_same_number(weight):
