@@ -17,7 +17,7 @@ from harness.store import digest
 from harness.store.atomic import complete_or_absent, store_errors
 from harness.store.bank import to_tensors
 from harness.store.tensors import MANIFEST, TENSORS
-from harness.variants.external.backend import ExternalWeight
+from harness.variants.external.result import ExternalWeight
 from harness.variants.variant import Variant
 from luq.decoder.blocks import BlockWeights
 from luq.rounding.dense import smallest_exact

@@ -1,5 +1,6 @@
-"""Quantizers of other libraries, each in an environment of its own: a worker process gets a model
-and calibration tokens, and gives back dequantized weights and the bytes its library keeps.
+"""Quantizers of other libraries: a worker process gets a model and calibration tokens, and returns
+dequantized weights and the bytes that its library stores.
+
 `harness/variants/external/workers/protocol.py` says what a worker reads and writes.
 """
 
@@ -17,18 +18,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
-from pydantic import BaseModel, ConfigDict, ValidationError
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.models.load import LoadedModel
-from harness.variants.external.plain_model import CALIBRATION, MODEL, PREFIX, write_plain_model
+from harness.variants.external.plain_model import CALIBRATION, MODEL, write_plain_model
+from harness.variants.external.result import ExternalWeight, read_result
 from luq.decoder.blocks import BlockWeights
 from luq.quantizers.registry import register
-from luq.rounding.dense import DenseWeight, smallest_exact
-from luq.types import LayerStats, OptionError, QuantizationError, QuantizedWeight, require_finite
+from luq.types import LayerStats, OptionError, QuantizationError, QuantizedWeight
 
 SCRIPTS = Path(__file__).parent / "workers"
 
@@ -57,30 +54,6 @@ WORKERS: Mapping[str, Worker] = {
 }
 LOG_LINES = 6
 SECRETS = re.compile(r"KEY|TOKEN|SECRET|PASSWORD|CREDENTIAL", re.IGNORECASE)
-
-
-@dataclass(frozen=True)
-class ExternalWeight(DenseWeight):
-    """What a worker returned.
-
-    Attributes:
-        weight: (out, in), dequantized.
-        bits: of the quantizer, for `paper_bits`.
-        declared_bytes: bytes that its library stores for this weight.
-    """
-
-    format: ClassVar[str] = "external"
-    bits: int = 0
-    declared_bytes: int = 0
-
-    @property
-    def paper_bits(self) -> float:
-        """Bits that the worker was asked for."""
-        return float(self.bits)
-
-    def header(self) -> dict[str, int]:
-        """Return the stored fields that are no tensors."""
-        return {"bits": self.bits, "declared_bytes": self.declared_bytes}
 
 
 @register
@@ -134,7 +107,14 @@ class External:
         return self.worker or Path(shlex.split(self.command)[0]).name
 
     def command_line(self, environments: Path) -> list[str]:
-        """Raises QuantizationError where the worker's environment is not there."""
+        """The command line that starts the worker.
+
+        Args:
+            environments: Folder of the workers' environments.
+
+        Raises:
+            QuantizationError: The worker's environment is missing.
+        """
         if self.command:
             return shlex.split(self.command)
         worker = WORKERS[self.worker]
@@ -147,15 +127,6 @@ class External:
         return [str(python), str(SCRIPTS / worker.script)]
 
 
-class _Report(BaseModel):
-    """report.json of a worker."""
-
-    model_config = ConfigDict(extra="forbid", strict=True)
-    library: str
-    tokens: int
-    stored_bytes: dict[str, int]
-
-
 def run_worker(
     quantizer: External,
     loaded: LoadedModel,
@@ -165,11 +136,22 @@ def run_worker(
     timeout: float,
     log: Path,
 ) -> dict[int, BlockWeights]:
-    """Every block as the worker quantized it. timeout: seconds. log: file that gets all the worker
-    prints.
+    """Quantize a whole model with a worker.
 
-    Raises QuantizationError, with the log's last lines, for a worker that fails, runs past its
-    time, or gives back tensors that are missing, too many, of another shape or not finite.
+    Args:
+        quantizer: Names the worker and its options.
+        loaded: The model.
+        sequences: Calibration sequences: keyword arguments of the model's forward.
+        environments: Folder of the workers' environments.
+        timeout: Seconds after which the worker is stopped.
+        log: File for everything that the worker prints.
+
+    Returns:
+        Every decoder block, by index.
+
+    Raises:
+        QuantizationError: The worker failed, ran out of time or returned a wrong result, see
+            `read_result`; the message has the last lines of the log.
     """
     command = quantizer.command_line(environments)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -177,19 +159,13 @@ def run_worker(
         folder = Path(name)
         write_plain_model(loaded, sequences, folder)
         (folder / "out").mkdir()
-        command += [
-            "--model",
-            str(folder / MODEL),
-            "--calibration",
-            str(folder / CALIBRATION),
-            "--out",
-            str(folder / "out"),
-        ]
+        command += ["--model", str(folder / MODEL), "--calibration", str(folder / CALIBRATION)]
+        command += ["--out", str(folder / "out")]
         command += ["--bits", str(quantizer.bits), "--group", str(quantizer.group)]
-        # Some libraries write logs where they run; a command of one's own may name files from here.
+        # Some libraries write logs where they run; another command may name files from here.
         _run(command, quantizer.title, timeout, log, folder if quantizer.worker else Path.cwd())
         try:
-            return read_result(folder / "out", quantizer, loaded)
+            return read_result(folder / "out", quantizer.bits, loaded)
         except QuantizationError as error:
             raise QuantizationError(
                 f"external: {quantizer.title} {error}; its log is {log}"
@@ -197,6 +173,7 @@ def run_worker(
 
 
 def _run(command: Sequence[str], title: str, timeout: float, log: Path, cwd: Path) -> None:
+    """Run a worker to its end; all processes that it started end with it."""
     environment = {name: value for name, value in os.environ.items() if not SECRETS.search(name)}
     with log.open("wb") as output:
         try:
@@ -222,7 +199,7 @@ def _run(command: Sequence[str], title: str, timeout: float, log: Path, cwd: Pat
             ) from None
         finally:
             with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)  # with everything that it started
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
     if code != 0:
         raise QuantizationError(
@@ -234,65 +211,3 @@ def _tail(log: Path) -> str:
     text = log.read_text(encoding="utf-8", errors="replace")
     lines = [line for line in text.splitlines() if line.strip()]
     return "".join(f"\n    {line[:200]}" for line in lines[-LOG_LINES:])
-
-
-def read_result(folder: Path, quantizer: External, loaded: LoadedModel) -> dict[int, BlockWeights]:
-    """What a worker wrote, every tensor checked."""
-    try:
-        report = _Report.model_validate_json((folder / "report.json").read_text())
-        tensors = load_file(folder / "weights.safetensors")
-    except (OSError, ValidationError, SafetensorError, UnicodeDecodeError) as error:
-        raise QuantizationError(
-            f"wrote no readable result: {' '.join(str(error).split())[:300]}"
-        ) from error
-    found: dict[int, BlockWeights] = {}
-    for index, block in enumerate(loaded.blocks):
-        prefix = f"{PREFIX}.{index}."
-        own = {
-            name.removeprefix(prefix): tensors.pop(name)
-            for name in list(tensors)
-            if name.startswith(prefix)
-        }
-        for name, parameter in block.named_parameters():
-            if name in own:
-                _check(own[name], parameter, prefix + name)
-        linears: dict[str, QuantizedWeight] = {}
-        for name in loaded.family.linears:
-            weight, size = own.pop(f"{name}.weight", None), report.stored_bytes.get(prefix + name)
-            if weight is None or size is None:
-                raise QuantizationError(
-                    f"gave back no {'weight' if weight is None else 'stored bytes'} for"
-                    f" {prefix}{name}"
-                )
-            if not 0 < size <= 4 * weight.numel():
-                raise QuantizationError(
-                    f"says that {prefix}{name} takes {size} bytes, which cannot be for"
-                    f" {weight.numel()} weights"
-                )
-            linears[name] = ExternalWeight(
-                smallest_exact(weight.float()), bits=quantizer.bits, declared_bytes=size
-            )
-        known = dict(block.named_parameters())
-        unknown = sorted(set(own) - set(known))
-        if unknown:
-            raise QuantizationError(
-                f"gave back {prefix}{unknown[0]}, which the model does not have"
-            )
-        changed = {
-            name: value
-            for name, value in own.items()
-            if not torch.equal(value.float(), known[name].float().cpu())
-        }
-        found[index] = BlockWeights(linears, changed)
-    if tensors:
-        raise QuantizationError(f"gave back {min(tensors)}, which belongs to no decoder block")
-    return found
-
-
-def _check(tensor: Tensor, parameter: Tensor, name: str) -> None:
-    if tensor.shape != parameter.shape or not tensor.is_floating_point():
-        raise QuantizationError(
-            f"gave back {name} as {tuple(tensor.shape)} {tensor.dtype}; the model has"
-            f" {tuple(parameter.shape)}"
-        )
-    require_finite(tensor, f"gave back {name}, which")

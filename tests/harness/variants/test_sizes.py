@@ -6,10 +6,9 @@ import torch
 from harness.config.compose import compose
 from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.models.load import load_model
-from harness.variants.sizes import language_model_bytes
 from harness.store.store import Store
 from harness.variants.calibration_run import CalibrationRun
-from harness.variants.sizes import quantized_size, sizes_of, variant_size
+from harness.variants.sizes import language_model_bytes, quantized_size, sizes_of, variant_size
 from harness.variants.variant import make_variant
 from luq.quantizers.registry import build_quantizer
 from luq.types import LayerStats, stored_bytes

@@ -17,11 +17,9 @@ from harness.store.store import Store
 from harness.variants.calibration_run import CalibrationRun
 from harness.variants.export import export_model
 from harness.variants.external.backend import SCRIPTS, WORKERS, External
-from harness.variants.external.plain_model import write_plain_model
 from harness.variants.variant import make_variant
 from luq.quantizers.registry import build_quantizer
 from luq.types import OptionError, QuantizationError, stored_bits
-from tests.luq.replicas import tiny_llama
 
 HEAD = """
 import json, sys, time
@@ -71,7 +69,7 @@ def method(command, **options):
     return MethodConfig(name="external", high={"method": "external", "command": command, **options})
 
 
-def test_a_worker_gives_back_weights_changed_parameters_and_its_own_stored_bytes(
+def test_a_worker_returns_weights_changed_parameters_and_its_own_stored_bytes(
     worker, run, embedded
 ):
     command = worker("""
@@ -112,17 +110,17 @@ def test_a_worker_is_asked_once(worker, run):
         ),
         (
             "weights[first][3, 4] = float('nan')",
-            r"gave back model\.layers\.0\.mlp\.up_proj\.weight, which holds 1 NaN",
+            r"returned model\.layers\.0\.mlp\.up_proj\.weight, which holds 1 NaN",
         ),
         (
             "weights[first] = weights[first][:, :8].contiguous()",
             r"weight as \(512, 8\) torch\.float32; the model has \(512, 256\)",
         ),
         ("weights[first] = weights[first].int()", r"as \(512, 256\) torch\.int32"),
-        ("del weights[first]", r"gave back no weight for model\.layers\.0\.mlp\.up_proj"),
+        ("del weights[first]", r"returned no weight for model\.layers\.0\.mlp\.up_proj"),
         (
             "del stored['model.layers.1.mlp.up_proj']",
-            r"gave back no stored bytes for model\.layers\.1\.mlp\.up_proj",
+            r"returned no stored bytes for model\.layers\.1\.mlp\.up_proj",
         ),
         ("stored['model.layers.1.mlp.up_proj'] = 0", "takes 0 bytes, which cannot be"),
         (
@@ -216,43 +214,6 @@ def test_options_and_environments_that_are_missing_are_told(run, tmp_path):
 def test_external_weights_are_not_exported_as_if_they_were_packed(worker, run, embedded, tmp_path):
     with pytest.raises(ConfigError, match="pack it with that library"):
         export_model(tmp_path / "model", embedded, variant_of(run, method(worker())), "external")
-
-
-def test_the_plain_model_computes_what_the_decoder_computes_on_pictures_too(embedded, tmp_path):
-    """Its vocabulary is the calibration data: the same hidden states come out, also for image
-    tokens.
-    """
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    from harness.data.sequences import collect
-    from luq.calibration.capture import capture_blocks
-
-    sequences = collect(embedded, CalibrationConfig(sequence=64, tokens=200, alpha=0.5)).sequences
-    write_plain_model(embedded, sequences, tmp_path)
-    plain = AutoModelForCausalLM.from_pretrained(tmp_path / "model", dtype=torch.float32).eval()
-    *_, last = capture_blocks(embedded.model, embedded.family, [sequences])
-    first = 0
-    for expected in last.outputs:
-        ids = torch.arange(first, first + len(expected))[None]
-        first += len(expected)
-        hidden: list[torch.Tensor] = []
-        handle = plain.model.layers[-1].register_forward_hook(
-            lambda _m, _a, out, hidden=hidden: hidden.append(out)
-        )
-        plain(input_ids=ids)
-        handle.remove()
-        torch.testing.assert_close(hidden[0][0], expected, rtol=1e-4, atol=1e-4)
-    assert AutoTokenizer.from_pretrained(tmp_path / "model")("5 7").input_ids == [5, 7]
-
-
-def test_a_decoder_that_is_no_plain_language_model_is_refused(embedded, tmp_path):
-    import dataclasses
-
-    from luq.decoder.families import FAMILIES
-
-    other = dataclasses.replace(embedded, model=tiny_llama(), family=FAMILIES["qwen2_5_vl"])
-    with pytest.raises(QuantizationError, match="the decoder of qwen2_5_vl cannot be written"):
-        write_plain_model(other, [], tmp_path)
 
 
 PROGRAMS = {
