@@ -1,10 +1,9 @@
-"""`python -m tools.agreement`: what other libraries make of the embedded model, beside our own
-method on the same calibration tokens.
+"""`python -m tools.agreement`: our methods versus those of other libraries.
 
-For every worker whose environment is built: the share of the first block's weights that are the
-same number (its inputs are the same on both sides; later ones are not, because the libraries
-calibrate behind quantized blocks and we behind full-precision ones), and, for the first block and
-for all, the relative squared change of the block's output.
+Both quantize the embedded model with the same calibration tokens. For every worker whose
+environment is built (`make workers`) a table shows the share of the first block's weights that are
+the same number, and the error of the block's output, for the first block and for all. Inputs of
+later blocks differ: the libraries calibrate behind quantized blocks, we behind full-precision ones.
 """
 
 from __future__ import annotations
@@ -14,6 +13,7 @@ import copy
 import statistics
 import sys
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -33,7 +33,8 @@ from luq.decoder.blocks import BlockWeights, run_block
 from luq.types import QuantizationError
 
 SAME = 1e-3  # of the weights' standard deviation: what half-precision scales may move
-OURS: Mapping[str, dict[str, object]] = {
+# worker: our method with the same algorithm
+COUNTERPARTS: Mapping[str, Mapping[str, object]] = {
     "auto_gptq": {"method": "gptq", "bits": 4, "true_sequential": True},
     "gptqmodel": {"method": "gptq", "bits": 4, "true_sequential": True},
     "llmcompressor": {"method": "gptq", "bits": 4},
@@ -41,84 +42,130 @@ OURS: Mapping[str, dict[str, object]] = {
 }
 
 
+@dataclass(frozen=True)
+class Pair:
+    """A library's variant and ours.
+
+    Attributes:
+        worker: the library.
+        library: its variant.
+        ours: the variant of our method.
+        errors: output errors of both, block by block.
+    """
+
+    worker: str
+    library: Variant
+    ours: Variant
+    errors: list[tuple[float, float]] = field(default_factory=list)
+
+
 def same_share(first: BlockWeights, second: BlockWeights, block: nn.Module) -> float | None:
-    """Share of the block's weights that agree; None where either side moved scales, so that single
-    weights say nothing.
+    """Share of the block's weights that agree.
+
+    Args:
+        first: quantized weights of the block.
+        second: the same by another method.
+        block: in full precision.
+
+    Returns:
+        From 0 to 1; None where either side moved scales, so that single weights say nothing.
     """
     if first.changed or second.changed:
         return None
     same = total = 0
     for name, weight in first.linears.items():
-        apart = (weight.dequantize() - second.linears[name].dequantize()).abs()
-        same += int((apart < SAME * block.get_parameter(f"{name}.weight").std()).sum())
-        total += apart.numel()
+        difference = (weight.dequantize() - second.linears[name].dequantize()).abs()
+        same += int((difference < SAME * block.get_parameter(f"{name}.weight").std()).sum())
+        total += difference.numel()
     return same / total
 
 
 @torch.inference_mode()
 def output_error(block: nn.Module, weights: BlockWeights, capture: BlockCapture) -> float:
-    """Squared change of the block's output, over that of what the block adds to its input."""
-    working = copy.deepcopy(block)
+    """Squared change of the block's output, over that of what the block adds to its input.
+
+    Args:
+        block: in full precision; left as it is.
+        weights: of the quantized block.
+        capture: inputs and full-precision outputs of the block.
+    """
+    quantized = copy.deepcopy(block)
     for name, packed in weights.linears.items():
-        working.get_parameter(f"{name}.weight").copy_(packed.dequantize())
+        quantized.get_parameter(f"{name}.weight").copy_(packed.dequantize())
     for name, value in weights.changed.items():
-        working.get_parameter(name).copy_(value)
+        quantized.get_parameter(name).copy_(value)
     change = added = 0.0
-    for given, output in zip(capture.inputs, capture.outputs, strict=True):
-        change += float((run_block(working, given)[0] - output).square().sum())
-        added += float((output - given.state[0]).square().sum())
+    for inputs, output in zip(capture.inputs, capture.outputs, strict=True):
+        change += float((run_block(quantized, inputs)[0] - output).square().sum())
+        added += float((output - inputs.state[0]).square().sum())
     return change / added
 
 
 def compare(run: CalibrationRun, workers: WorkersConfig) -> Table:
+    """Quantize with every library and with our counterparts, and compare.
+
+    Args:
+        run: model and calibration data of both.
+        workers: where the libraries' environments are. One that is absent is a row that says so.
+    """
     table = Table(
         "worker",
-        "stored bits\ntheirs, ours",
+        "stored bits\nlibrary, ours",
         "block 0: same\nweights",
-        "block 0: output error\ntheirs, ours",
+        "block 0: output error\nlibrary, ours",
         "all blocks, mean",
     )
-    pairs: dict[str, tuple[Variant, Variant]] = {}
-    for name, own in OURS.items():
+    pairs = []
+    for worker, counterpart in COUNTERPARTS.items():
         try:
-            external = MethodConfig(name=name, high={"method": "external", "worker": name})
-            theirs = make_variant(run, external, workers=workers)
+            pairs.append(_make_pair(run, workers, worker, counterpart))
         except QuantizationError as error:
-            table.add_row(name, str(error).split("\n")[0])
-            continue
-        pairs[name] = theirs, make_variant(run, MethodConfig(name=f"our {name}", high=dict(own)))
-    errors: dict[str, list[tuple[float, float]]] = {name: [] for name in pairs}
+            table.add_row(worker, str(error).split("\n")[0])
     for capture in run.captures() if pairs else ():
-        block = run.loaded.blocks[capture.index]
-        for name, both in pairs.items():
-            first, second = (
-                output_error(block, variant.weights[capture.index], capture) for variant in both
-            )
-            errors[name].append((first, second))
-    for name, (theirs, ours) in pairs.items():
-        same = same_share(theirs.weights[0], ours.weights[0], run.loaded.blocks[0])
-        means = [statistics.mean(side) for side in zip(*errors[name], strict=True)]
-        table.add_row(
-            name,
-            f"{theirs.stored_bits:.3f}, {ours.stored_bits:.3f}",
-            "scales moved" if same is None else f"{same:.1%}",
-            f"{errors[name][0][0]:.5f}, {errors[name][0][1]:.5f}",
-            f"{means[0]:.5f}, {means[1]:.5f}",
-        )
+        block, index = run.loaded.blocks[capture.index], capture.index
+        for pair in pairs:
+            library = output_error(block, pair.library.weights[index], capture)
+            pair.errors.append((library, output_error(block, pair.ours.weights[index], capture)))
+    for pair in pairs:
+        table.add_row(*_row(pair, run.loaded.blocks[0]))
     return table
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def _make_pair(
+    run: CalibrationRun, workers: WorkersConfig, worker: str, counterpart: Mapping[str, object]
+) -> Pair:
+    external = MethodConfig(name=worker, high={"method": "external", "worker": worker})
+    library = make_variant(run, external, workers=workers)
+    ours = make_variant(run, MethodConfig(name=f"our {worker}", high=dict(counterpart)))
+    return Pair(worker, library, ours)
+
+
+def _row(pair: Pair, first_block: nn.Module) -> tuple[str, str, str, str, str]:
+    same = same_share(pair.library.weights[0], pair.ours.weights[0], first_block)
+    means = [statistics.mean(errors) for errors in zip(*pair.errors, strict=True)]
+    return (
+        pair.worker,
+        f"{pair.library.stored_bits:.3f}, {pair.ours.stored_bits:.3f}",
+        "scales moved" if same is None else f"{same:.1%}",
+        f"{pair.errors[0][0]:.5f}, {pair.errors[0][1]:.5f}",
+        f"{means[0]:.5f}, {means[1]:.5f}",
+    )
+
+
+def main() -> None:
+    """Print the table."""
+    parser = argparse.ArgumentParser(prog="python -m tools.agreement", description=__doc__)
     parser.add_argument("--store", type=Path, default=Path("runs"))
     parser.add_argument(
-        "--workers",
-        default=".workers",
-        help="folder of the environments that `make workers` builds",
+        "--workers", default=".workers", help="folder of the environments of `make workers`"
     )
     options = parser.parse_args()
     logger.remove()
     logger.add(sys.stderr, level="WARNING")
     model = load_model("mini", "mini", "float32", "auto")
-    calibration_run = CalibrationRun(model, compose([]).calibration, Store(options.store))
-    Console().print(compare(calibration_run, WorkersConfig(options.workers)))
+    run = CalibrationRun(model, compose([]).calibration, Store(options.store))
+    Console().print(compare(run, WorkersConfig(options.workers)))
+
+
+if __name__ == "__main__":
+    main()

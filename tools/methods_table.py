@@ -1,27 +1,31 @@
-"""`python -m tools.methods_table`: the README's table of methods, made from the registry.
+"""`python -m tools.methods_table --write`: the table of methods, made from the registry.
 
-`--write` puts it in its place.
+It goes between two markers of docs/methods.md, or of the page that is named. Without `--write` the
+table is printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from harness.paths import ROOT
 from luq.decoder.blocks import needs_calibration, needs_inputs
 from luq.quantizers.registry import build_quantizer, quantizer_classes
 from luq.types import LayerStats, QuantizedWeight, Quantizer, stored_bits
 
-README = ROOT / "README.md"
-BEGIN, END = (
-    "<!-- methods: begin, made by python -m tools.methods_table --write -->",
-    "<!-- methods: end -->",
-)
-SIZE = 1024
-EXAMPLES: dict[str, tuple[dict[str, object], ...]] = {
+PAGE = ROOT / "docs" / "methods.md"
+BEGIN = "<!-- methods: begin, made by python -m tools.methods_table --write -->"
+END = "<!-- methods: end -->"
+SIZE = 1024  # rows and columns of the layer whose bits are counted
+Options = Mapping[str, object]
+# Options whose bits are shown instead of the defaults'.
+EXAMPLES: Mapping[str, tuple[Options, ...]] = {
     "gptq": ({"bits": 4}, {"bits": 3}, {"bits": 2}),
     "billm": ({"variant": "code"},),
     "sage": ({"clustering": "kmeans", "groups": 8},),
@@ -29,39 +33,55 @@ EXAMPLES: dict[str, tuple[dict[str, object], ...]] = {
 
 
 def table() -> str:
-    """Markdown: every registered method with its paper, options, what it needs, and the bits of a
-    SIZE x SIZE layer.
-    """
+    """The table in Markdown: a row for every registered method."""
+    return "\n".join(
+        [
+            "| method | paper | options and defaults | calibration | paper bits | stored bits |",
+            "|---|---|---|---|---|---|",
+            *_rows(),
+        ]
+    )
+
+
+def _rows() -> Iterator[str]:
+    weight, stats = _layer()
+    for name, cls in quantizer_classes().items():
+        examples = EXAMPLES.get(name, ({},))
+        paper, stored = [], []
+        for options in examples:
+            packed = build_quantizer(name, options)(weight, stats)
+            label = "".join(f"{key}={value} " for key, value in options.items())
+            if len(examples) == 1:
+                label = ""
+            paper.append(f"{label}{packed.paper_bits:.2f}")
+            stored.append(f"{label}{_stored_text(packed)}")
+        cells = [
+            f"`{name}`",
+            getattr(cls, "paper", ""),
+            _options(cls),
+            _calibration(build_quantizer(name, {})),
+            "; ".join(paper),
+            "; ".join(stored),
+        ]
+        yield f"| {' | '.join(cells)} |"
+
+
+def _options(cls: type) -> str:
+    return ", ".join(f"`{f.name}={f.default}`" for f in dataclasses.fields(cls)) or "none"
+
+
+def _layer() -> tuple[Tensor, LayerStats]:
+    """A heavy-tailed weight, and inputs whose spectrum falls, from a fixed seed."""
     torch.manual_seed(0)
     weight = (torch.distributions.StudentT(6.0).sample((SIZE, SIZE)) * 0.02).bfloat16().float()
     inputs = torch.randn(2 * SIZE, SIZE) * torch.arange(1, SIZE + 1) ** -0.5
-    stats = LayerStats(inputs.T @ inputs / len(inputs), len(inputs))
-    lines = [
-        "| method | paper | options and defaults | calibration | paper bits | stored bits |",
-        "|---|---|---|---|---|---|",
-    ]
-    for name, cls in quantizer_classes().items():
-        options = (
-            ", ".join(f"`{field.name}={field.default}`" for field in dataclasses.fields(cls))
-            or "none"
-        )
-        paper, stored = [], []
-        for example in EXAMPLES.get(name, ({},)):
-            packed: QuantizedWeight = build_quantizer(name, example)(weight, stats)
-            label = "".join(
-                f"{key}={value} " for key, value in example.items() if len(EXAMPLES[name]) > 1
-            )
-            paper.append(f"{label}{packed.paper_bits:.2f}")
-            ideal = getattr(packed, "entropy_coded_bits", None)
-            stored.append(
-                f"{label}{stored_bits(packed):.3f}"
-                + (f" ({ideal:.3f} with ids and positions entropy-coded)" if ideal else "")
-            )
-        needs = _calibration(build_quantizer(name, {}))
-        lines.append(
-            f"| `{name}` | {cls.paper} | {options} | {needs} | {'; '.join(paper)} | {'; '.join(stored)} |"
-        )  # type: ignore[attr-defined]
-    return "\n".join(lines)
+    return weight, LayerStats(inputs.T @ inputs / len(inputs), len(inputs))
+
+
+def _stored_text(packed: QuantizedWeight) -> str:
+    bits = f"{stored_bits(packed):.3f}"
+    ideal: float | None = getattr(packed, "entropy_coded_bits", None)
+    return f"{bits} ({ideal:.3f} with ids and positions entropy-coded)" if ideal else bits
 
 
 def _calibration(quantizer: Quantizer) -> str:
@@ -70,19 +90,31 @@ def _calibration(quantizer: Quantizer) -> str:
     return "Hessian" if needs_calibration(quantizer) else "none"
 
 
-def with_table(readme: str) -> str:
-    """The README with its table made anew. Raises ValueError where it has no place for one."""
-    before, _, rest = readme.partition(BEGIN)
-    _, found, after = rest.partition(END)
-    if not found:
-        raise ValueError(f"the README has no lines {BEGIN} and {END}")
+def with_table(page: str) -> str:
+    """A page with its table replaced by the registry's.
+
+    Raises:
+        ValueError: The page lacks the markers.
+    """
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"the page has no place for the table; add the lines {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{table()}\n{END}{after}"
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    if parser.parse_args().write:
-        README.write_text(with_table(README.read_text()))
-    else:
+def main() -> None:
+    """Write the table into its page, or print it."""
+    parser = argparse.ArgumentParser(prog="python -m tools.methods_table", description=__doc__)
+    parser.add_argument(
+        "--write", type=Path, nargs="?", const=PAGE, metavar="PAGE", help="docs/methods.md if empty"
+    )
+    page: Path | None = parser.parse_args().write
+    if page is None:
         print(table())
+    else:
+        page.write_text(with_table(page.read_text(encoding="utf-8")), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

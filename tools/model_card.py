@@ -1,9 +1,7 @@
-"""The embedded model's card:
+"""`python -m tools.model_card LOG`: the card of the embedded model, tasks/mini/weights/README.md.
 
-`python -m tools.model_card LOG`, run after `python -m tools.mini.train`.
-
-Writes tasks/mini/weights/README.md from what it measures: scores on the nine suites beside the best
-constant answers, and what is lost when one decoder block is skipped.
+LOG is the log of `python -m tools.mini.train`. The card says what this measures: scores on the nine
+suites versus the best constant answers, and what is lost when one decoder block is skipped.
 """
 
 from __future__ import annotations
@@ -13,9 +11,11 @@ import collections
 import contextlib
 import json
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor
 
@@ -35,53 +35,78 @@ CONSTANTS = 4  # most frequent answers that are tried as the only answer
 
 
 @dataclass(frozen=True)
-class Share:
-    """A suite's score in per cent of what can be had: for MME of perception and cognition together."""
+class Percent:
+    """A suite's score in per cent of its maximum; MME's is perception and cognition together.
+
+    Attributes:
+        score: of all questions.
+        low: lower end of the 95 % interval.
+        high: upper end.
+    """
 
     score: float
     low: float
     high: float
 
 
-def share(result: SuiteResult) -> Share:
-    primary = [m for m in result.metrics if m.primary and m.score is not None]
-    total = sum(m.maximum for m in primary)
+def percent(result: SuiteResult) -> Percent:
+    """The primary metrics of a result, added up."""
+    metrics = [metric for metric in result.metrics if metric.primary and metric.score is not None]
+    maximum = sum(metric.maximum for metric in metrics)
 
-    def percent(values: list[float | None]) -> float:
-        return 100 * sum(v for v in values if v is not None) / total
+    def share(values: Sequence[float | None]) -> float:
+        return 100 * sum(value for value in values if value is not None) / maximum
 
-    return Share(
-        percent([m.score for m in primary]),
-        percent([m.ci_low for m in primary]),
-        percent([m.ci_high for m in primary]),
+    return Percent(
+        share([metric.score for metric in metrics]),
+        share([metric.ci_low for metric in metrics]),
+        share([metric.ci_high for metric in metrics]),
     )
+
+
+class ConstantModel(LuqModel):
+    """Gives the same answer to every question."""
+
+    def __init__(self, loaded: LoadedModel, answer: str):
+        super().__init__(loaded=loaded)
+        self.answer = answer
+
+    def _generate(self, batch: Sequence[Any], ahead: Future[Any] | None = None) -> list[str]:
+        return [self.answer] * len(batch)
 
 
 def best_constant(
     store: Store, loaded: LoadedModel, suite: PictureSuite, limit: int | None
 ) -> tuple[str, float]:
-    """(answer, per cent) of the best of the most frequent gold answers when it is given to every
-    question.
+    """The best of the most frequent gold answers when it is given to every question.
+
+    Args:
+        store: where results are stored.
+        loaded: prepares the questions; its weights do not matter.
+        suite: that is answered.
+        limit: number of questions, None for all.
+
+    Returns:
+        The answer, and its score in per cent.
     """
     counts: collections.Counter[str] = collections.Counter()
     for doc in suite.task.eval_docs_no_media:
         target = suite.task.doc_to_target(doc)
         counts[str(target[0] if isinstance(target, list) else target)] += 1
-    found = []
+    scores = []
     for answer, _ in counts.most_common(CONSTANTS):
-        lm = LuqModel(loaded=loaded)
-        lm._generate = lambda batch, _ahead=None, answer=answer: [answer] * len(batch)  # type: ignore[method-assign,misc]
+        lm, variant = ConstantModel(loaded, answer), f"constant-{answer}"
         _, result = evaluate_suite(
-            store, lm, suite, variant=f"constant-{answer}", limit=limit, max_error_share=0.0
+            store, lm, suite, variant=variant, limit=limit, max_error_share=0.0
         )
-        found.append((share(result).score, answer))
-    score, answer = max(found)
+        scores.append((percent(result).score, answer))
+    score, answer = max(scores)
     return answer, score
 
 
 @contextlib.contextmanager
 def skipped(loaded: LoadedModel, block: int) -> Iterator[None]:
-    """The decoder without one of its blocks: its residual stream passes by."""
+    """Leave one of the decoder's blocks out: what goes in comes out."""
 
     def pass_by(
         _module: object, args: tuple[Tensor, ...], kwargs: dict[str, Tensor], _output: object
@@ -101,21 +126,36 @@ def measure(
     suites: Mapping[str, PictureSuite],
     variant: str,
     limit: int | None,
-) -> dict[str, Share]:
+) -> dict[str, Percent]:
+    """Scores by title of the suite.
+
+    Args:
+        store: where results are stored.
+        loaded: the model that answers.
+        suites: by name.
+        variant: a name for the weights in the model, by which results are stored.
+        limit: number of questions of each suite, None for all.
+    """
     lm = LuqModel(loaded=loaded, batch_size=64)
-    return {
-        suite.title: share(
-            evaluate_suite(store, lm, suite, variant=variant, limit=limit, max_error_share=0.0)[1]
-        )
+    results = (
+        evaluate_suite(store, lm, suite, variant=variant, limit=limit, max_error_share=0.0)[1]
         for suite in suites.values()
-    }
+    )
+    return {result.suite_title: percent(result) for result in results}
 
 
-def _mean(scores: Mapping[str, Share]) -> float:
-    return sum(s.score for s in scores.values()) / len(scores)
+def _mean(scores: Mapping[str, Percent]) -> float:
+    return sum(score.score for score in scores.values()) / len(scores)
 
 
-def card(training: Mapping[str, object], limit: int | None, skip_limit: int) -> str:
+def card(training: Mapping[str, Any], limit: int | None, skip_limit: int) -> str:
+    """Measure the embedded model, and say it in Markdown.
+
+    Args:
+        training: last line of the training's log.
+        limit: number of questions of each suite, None for all.
+        skip_limit: the same for a model with a block left out.
+    """
     loaded = load_model("mini", "mini", "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:
         store = Store(Path(folder))
@@ -124,20 +164,7 @@ def card(training: Mapping[str, object], limit: int | None, skip_limit: int) -> 
         constants = {
             suite.title: best_constant(store, loaded, suite, limit) for suite in suites.values()
         }
-        whole = _mean(measure(store, loaded, suites, "full precision", skip_limit))
-        damage = []
-        for block in range(len(loaded.blocks)):
-            with skipped(loaded, block):
-                damage.append(
-                    whole - _mean(measure(store, loaded, suites, f"without {block}", skip_limit))
-                )
-    table = [
-        f"| {t} | {s.score:.1f} [{s.low:.1f}, {s.high:.1f}] | {constants[t][1]:.1f}"
-        f" ({constants[t][0]}) |"
-        for t, s in scores.items()
-    ]
-    numbers = " | ".join(str(i) for i in range(len(damage)))
-    lost = " | ".join(f"{d:.1f}" for d in damage)
+        losses = _losses(store, loaded, suites, skip_limit)
     text = loaded.model.config.text_config
     return CARD.format(
         blocks=len(loaded.blocks),
@@ -146,68 +173,105 @@ def card(training: Mapping[str, object], limit: int | None, skip_limit: int) -> 
         parameters=f"{sum(p.numel() for p in loaded.model.parameters()):,}",
         megabytes=f"{(EMBEDDED / WEIGHTS).stat().st_size / 1e6:.1f}",
         steps=training["step"],
-        pictures=f"{int(str(training['sequences'])):,}",
-        minutes=f"{float(str(training['seconds'])) / 60:.0f}",
+        pictures=f"{training['sequences']:,}",
+        minutes=f"{training['seconds'] / 60:.0f}",
         questions="All" if limit is None else limit,
         constants=CONSTANTS,
-        table="\n".join(table),
+        table="\n".join(_rows(scores, constants)),
         mean=f"{_mean(scores):.1f}",
-        constant=f"{sum(c[1] for c in constants.values()) / len(constants):.1f}",
+        constant=f"{sum(score for _, score in constants.values()) / len(constants):.1f}",
         skip_limit=skip_limit,
-        numbers=numbers,
-        rule="---|" * len(damage),
-        lost=lost,
+        numbers=" | ".join(str(block) for block in range(len(losses))),
+        rule="---|" * len(losses),
+        losses=" | ".join(f"{loss:.1f}" for loss in losses),
     )
 
 
-CARD = """# The embedded model
+def _losses(
+    store: Store, loaded: LoadedModel, suites: Mapping[str, PictureSuite], limit: int
+) -> list[float]:
+    """Points of the mean over suites that are lost without each block."""
+    complete = _mean(measure(store, loaded, suites, "full precision", limit))
+    losses = []
+    for block in range(len(loaded.blocks)):
+        with skipped(loaded, block):
+            scores = measure(store, loaded, suites, f"without {block}", limit)
+        losses.append(complete - _mean(scores))
+    return losses
 
-A small LLaVA in the transformers classes `LlavaForConditionalGeneration`, `CLIPVisionModel` and `LlamaModel`: 64-pixel pictures in 16
-patches, 3 vision blocks of width 192, a two-layer projector, {blocks} decoder blocks of width {width} (intermediate {intermediate});
-{parameters} parameters, {megabytes} MB in bfloat16. `sha256.json` holds a digest of each tensor, checked at every load.
+
+def _rows(
+    scores: Mapping[str, Percent], constants: Mapping[str, tuple[str, float]]
+) -> Iterator[str]:
+    for title, score in scores.items():
+        answer, constant = constants[title]
+        interval = f"[{score.low:.1f}, {score.high:.1f}]"
+        yield f"| {title} | {score.score:.1f} {interval} | {constant:.1f} ({answer}) |"
+
+
+CARD = """\
+# The embedded model
+
+A small LLaVA in the transformers classes `LlavaForConditionalGeneration`, `CLIPVisionModel` and
+`LlamaModel`: 64-pixel pictures in 16 patches, 3 vision blocks of width 192, a two-layer projector,
+{blocks} decoder blocks of width {width} (intermediate {intermediate}); {parameters} parameters,
+{megabytes} MB in bfloat16. `sha256.json` has a digest of each tensor, checked at every load.
 
 ## Data
 
-Drawn by `tasks/mini/scenes.py` and asked by `questions.py`, `mme.py` and `training_data.py` beside it: pictures of five kinds with up to
-five questions each, captions of every cell as extra supervision, easier steps on the way to the harder skills, and text (facts, sums,
-questions with options, statements to verify). Three of four words on signs are random letters, the others come from a training list;
-the words of the evaluation are never among them. Nothing comes from outside. Licence: Apache-2.0, as the repository.
+The pictures are those of `tasks/mini/world`, the questions those of `tasks/mini/questions`;
+`tools/mini/training_data.py` packs them into rows. Pictures of five kinds have up to five questions
+each: those of the suites, captions of every cell as extra supervision, and easier steps on the way
+to the harder skills (`training.py`). Rows also have text: facts, sums, questions with options,
+statements to verify (`tools/mini/drills.py`). Three of four words on signs are random letters, the
+others come from a training list; the words of the evaluation are never among them. Nothing comes
+from outside. Licence: Apache-2.0, as the repository.
 
 ## Training
 
-`python -m tools.mini.train --out FOLDER --compile`: {steps} steps, {pictures} pictures, {minutes} minutes on two CPU cores (AVX-512,
-bfloat16 autocast, two single-thread processes) that also did other work; Muon for matrices (peak 2e-3, scaled to AdamW's update size),
-AdamW for the rest (1e-3), cosine to 2 %, 100 steps of warm-up. Skills answered wrongly get more of the diet. All blocks are trained from
-the start. The run was resumed from its checkpoints at step 600 (a sharper measure of what is answered wrongly), at step
-1,800 (text-only statements and four easier questions: `open_variable`, `open_printed`, `open_place`, `other_word`), at step 2,200
-(a smaller floor for what is known; glyphs no longer wrap around their cell) and at steps 2,600 and 2,800 (an earlier end of the cosine:
-first 4,400 steps were meant, then 3,600, then {steps}).
+`python -m tools.mini.train --out FOLDER --compile`: {steps} steps, {pictures} pictures, {minutes}
+minutes on two CPU cores (AVX-512, bfloat16 autocast, two single-thread processes) that also did
+other work; Muon for matrices (peak 2e-3, scaled to AdamW's update size), AdamW for the rest (1e-3),
+cosine to 2 %, 100 steps of warm-up. Skills answered wrongly are drawn more often. All blocks are
+trained from the start. The run was resumed from its checkpoints at step 600 (a sharper measure of
+what is answered wrongly), at step 1,800 (text-only statements and four easier questions:
+`open_variable`, `open_printed`, `open_place`, `other_word`), at step 2,200 (a smaller floor for
+what is known; glyphs no longer wrap around their cell) and at steps 2,600 and 2,800 (an earlier end
+of the cosine: planned were 4,400 steps at first, then 3,600, then {steps}).
 
 ## Scores
 
-{questions} questions a suite, from seeds and words that training never saw; per cent of what can be had (MME: perception and cognition
-together), 95 % intervals over pictures, beside the best constant answer (of the {constants} most frequent).
+{questions} questions of each suite, from seeds and words that training never saw; per cent of the
+maximum (MME: perception and cognition together), 95 % intervals over pictures, versus the best
+constant answer (of the {constants} most frequent).
 
 | suite | score | best constant |
 |---|---|---|
 {table}
 | **mean** | **{mean}** | {constant} |
 
-## Skip-one-block damage
+## What each block is worth
 
-Points of the mean that are lost when one decoder block is skipped ({skip_limit} questions a suite):
+Points of the mean that are lost when one decoder block is skipped ({skip_limit} questions of each
+suite):
 
 | block | {numbers} |
 |---|{rule}
-| points | {lost} |
+| points | {losses} |
 """
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("log", type=Path, help="log.jsonl of the training run")
-    parser.add_argument("--limit", type=int, default=None)
-    parser.add_argument("--skip-limit", type=int, default=100)
+def main() -> None:
+    """Write the card."""
+    parser = argparse.ArgumentParser(prog="python -m tools.model_card", description=__doc__)
+    parser.add_argument("log", type=Path, metavar="LOG", help="log.jsonl of the training")
+    parser.add_argument("--limit", type=int, help="questions of each suite; all by default")
+    parser.add_argument("--skip-limit", type=int, default=100, help="the same without a block")
     arguments = parser.parse_args()
-    last = json.loads(arguments.log.read_text().splitlines()[-1])
-    (EMBEDDED / "README.md").write_text(card(last, arguments.limit, arguments.skip_limit))
+    last = json.loads(arguments.log.read_text(encoding="utf-8").splitlines()[-1])
+    text = card(last, arguments.limit, arguments.skip_limit)
+    (EMBEDDED / "README.md").write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

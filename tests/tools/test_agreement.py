@@ -39,7 +39,9 @@ def test_equal_weights_agree_fully_and_moved_scales_say_nothing(bench):
 def test_output_error_is_zero_for_the_weights_themselves_and_grows_as_bits_fall(bench):
     block, capture = bench.loaded.blocks[0], next(bench.captures())
     errors = [
-        output_error(block, make_variant(bench, MethodConfig(name="x", high=high)).weights[0], capture)
+        output_error(
+            block, make_variant(bench, MethodConfig(name="x", high=high)).weights[0], capture
+        )
         for high in ({"method": "none"}, {"method": "rtn", "bits": 4}, {"method": "rtn", "bits": 2})
     ]
     assert errors[0] == 0 < errors[1] < errors[2]

@@ -1,15 +1,17 @@
+"""The table of methods in the documentation."""
+
 import re
 
 import pytest
 
-from tools.methods_table import README, with_table
+from tools.methods_table import BEGIN, END, PAGE, with_table
 
 NUMBER = re.compile(r"\d+\.\d+")
 
 
-def test_the_readmes_table_is_the_registrys():
+def test_the_pages_table_is_the_registrys():
     """Word for word; measured bits may differ in the last digit between processors."""
-    written = README.read_text()
+    written = PAGE.read_text()
     fresh = with_table(written)
     assert NUMBER.sub("N", fresh) == NUMBER.sub("N", written), (
         "run python -m tools.methods_table --write"
@@ -18,6 +20,7 @@ def test_the_readmes_table_is_the_registrys():
     assert numbers[0] == pytest.approx(numbers[1], abs=0.02)
 
 
-def test_a_readme_without_its_place_is_refused():
-    with pytest.raises(ValueError, match="the README has no lines"):
-        with_table("nothing here")
+@pytest.mark.parametrize("page", ["nothing here", BEGIN, f"{END} and nothing else"])
+def test_a_page_without_a_place_for_the_table_is_refused(page):
+    with pytest.raises(ValueError, match="the page has no place for the table; add the lines"):
+        with_table(page)

@@ -14,10 +14,13 @@ from lmms_eval.utils import load_yaml_config
 from PIL import Image
 
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_suite import LocalData, evaluate_suite, load_suites, local_data
+from harness.evaluation.picture_data import LocalData, local_data
+from harness.evaluation.picture_evaluation import evaluate_suite
+from harness.evaluation.picture_suite import load_suites
 from harness.paths import TASKS
-from tasks.paper import utils
+from tasks.paper import scoring
 from tasks.paper.replicas import REPLICAS, write_replicas
+from tasks.paper.rows import mme_by_pair
 from tests import replicas
 from tests.paths import SHARED
 
@@ -232,7 +235,7 @@ def test_mmes_pairs_are_brought_together_and_otherwise_left_in_order():
     rows = datasets.Dataset.from_list(
         [{"question_id": name, "n": n} for n, name in enumerate("abcab")]
     )
-    assert utils.mme_by_pair(rows)["n"] == [0, 3, 1, 4, 2]
+    assert mme_by_pair(rows)["n"] == [0, 3, 1, 4, 2]
 
 
 def test_charts_are_clustered_by_picture(suites):
@@ -276,7 +279,7 @@ CHOICE = asked("multi_choice", "text", choices=["18°", "27°", "36°", "A"])
     ],
 )
 def test_rules_read_an_answer_or_say_that_there_is_none(doc, response, answer):
-    assert utils.mathvista_extract(response, doc) == answer
+    assert scoring.mathvista_extract(response, doc) == answer
 
 
 def test_the_format_prompt_is_lmms_evals_own(suites):
@@ -293,7 +296,7 @@ def test_the_format_prompt_is_lmms_evals_own(suites):
             use_caption=False,
             use_ocr=False,
         )
-        assert utils.mathvista_doc_to_text(doc) == theirs
+        assert scoring.mathvista_doc_to_text(doc) == theirs
 
 
 def picture(identity):
