@@ -27,7 +27,7 @@ class Task:
 
 @pytest.fixture
 def waited(monkeypatch):
-    """(results, numbers of tasks that were queued again, what was told) of waiting for these tasks."""
+    """Wait for these tasks: (results, numbers of tasks queued again, what was reported)."""
 
     def wait(*tasks):
         again, told = [], []
