@@ -240,7 +240,7 @@ def _read_model(source: ModelSource, config: Any, dtype: str) -> Any:
 
 def _choose_device(name: str) -> str:
     if name == "auto":
-        return distributed.device_of_rank() if torch.cuda.is_available() else "cpu"
+        return distributed.local_device() if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ConfigError(
             f"model.device is {name!r}, but torch sees no CUDA device; use model.device=cpu"

@@ -195,7 +195,7 @@ class Store:
 
         See `harness.store.claims`. The processes of one torchrun work together and lock nothing.
         """
-        if distributed.count() > 1:
+        if distributed.world_size() > 1:
             yield
             return
         path = self._claims() / f"{kind}-{key}"

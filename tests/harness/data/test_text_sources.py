@@ -27,13 +27,14 @@ def test_a_text_is_cut_into_sequences_that_the_seed_shuffles(tokenizer):
     assert sorted(first) == sorted(other) == sorted(cut)
 
 
-def test_what_begins_a_text_begins_every_sequence(embedded):
-    tokenizer = embedded.processor.tokenizer
-    front = tokenizer("")["input_ids"]
-    source = FixedText("a red circle is left of a blue square. " * 20, "digest")
-    sequences = lists(source.sequences(tokenizer, 12, 0))
-    assert sequences
-    assert all(len(one) == 12 and one[: len(front)] == front for one in sequences)
+def words_with_a_beginning(text, *, add_special_tokens=True):
+    """A tokenizer that puts 0 in front of a text, as Llama's does."""
+    return {"input_ids": [0] * add_special_tokens + list(range(1, len(text.split()) + 1))}
+
+
+def test_what_begins_a_text_begins_every_sequence():
+    sequences = lists(FixedText("word " * 23, "digest").sequences(words_with_a_beginning, 6, 0))
+    assert sorted(sequences) == [[0, *range(start, start + 5)] for start in (1, 6, 11, 16)]
 
 
 def test_the_embedded_worlds_sentences_never_end_and_no_sequence_is_longer(embedded):

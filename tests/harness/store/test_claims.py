@@ -87,6 +87,6 @@ def test_an_entry_is_running_until_it_is_done_or_its_process_is_gone(store):
 
 
 def test_the_processes_of_one_torchrun_lock_nothing(store, monkeypatch):
-    monkeypatch.setattr("harness.distributed.count", lambda: 2)
+    monkeypatch.setattr("harness.distributed.world_size", lambda: 2)
     with store.claim("results", "key"), store.claim("results", "key"):
         pass
