@@ -47,15 +47,15 @@ def test_a_loss_of_the_margin_passes_at_most_once_in_twenty():
 
 @pytest.mark.parametrize(("loss", "share"), [(2, 0.5), (4, 0.95)])
 def test_losses_beyond_the_margin_fail(loss, share):
-    found = verdicts(loss)
-    assert found.count("fail") >= share * len(found)
-    assert "pass" not in found
+    results = verdicts(loss)
+    assert results.count("fail") >= share * len(results)
+    assert "pass" not in results
 
 
 def test_few_questions_are_undecided_even_where_all_answers_agree():
-    found = non_inferior({"s": result([1] * 50)}, {"s": result([1] * 50)}, 1.0, "reference")
-    assert found.verdict == "undecided"
-    assert "Too few questions" in found.detail
+    check = non_inferior({"s": result([1] * 50)}, {"s": result([1] * 50)}, 1.0, "reference")
+    assert check.verdict == "undecided"
+    assert "Too few questions" in check.detail
     assert (
         non_inferior({"s": result([1] * 400)}, {"s": result([1] * 400)}, 1.0, "reference").verdict
         == "pass"
@@ -80,9 +80,9 @@ def test_more_stored_bits_than_the_reference_fail_unless_they_are_allowed():
 
 
 def test_planted_layers_may_be_a_little_worse_than_the_reference_and_hardly_than_before():
-    mine, other = measured([1] * 400, layers=(0.0103, 0.0206)), measured([1] * 400)
-    assert verdict_of(judge(mine, other, 1.0, role="reference")) == "pass"
-    assert verdict_of(judge(mine, other, 1.0, role="earlier")) == "fail"
+    candidate, other = measured([1] * 400, layers=(0.0103, 0.0206)), measured([1] * 400)
+    assert verdict_of(judge(candidate, other, 1.0, role="reference")) == "pass"
+    assert verdict_of(judge(candidate, other, 1.0, role="earlier")) == "fail"
 
 
 def test_nothing_to_compare_with_is_undecided_and_one_failure_is_a_failure():
