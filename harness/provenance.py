@@ -1,4 +1,4 @@
-"""What a result was made with: versions and machine."""
+"""Provenance of results: versions of packages and the hardware."""
 
 from __future__ import annotations
 
@@ -12,8 +12,16 @@ PACKAGES = ("luq-harness", "torch", "transformers", "lmms-eval", "lm-eval", "dat
 
 
 @cache
-def made_with(device: torch.device, dtype: str) -> dict[str, str]:
-    """Package versions, Python's, and the device with the type that it computes in."""
+def provenance(device: torch.device, dtype: str) -> dict[str, str]:
+    """What a result was computed with.
+
+    Args:
+        device: Where the model is.
+        dtype: What the model computes in.
+
+    Returns:
+        `hardware`, `dtype`, `python` and the version of every package, by name.
+    """
     if device.type == "cuda":
         hardware = torch.cuda.get_device_name(device)
     else:

@@ -39,13 +39,13 @@ def main() -> int:
                 "store=PATH"
             )
         finally:
-            failed = max(distributed.gathered(command.outcome.failed))
+            failed = max(distributed.gather(command.outcome.failed))
         try:
             if distributed.rank() > 0:
                 return command.exit_code if command.exit_code else int(failed > 0)
             return _finish(display, command)
         finally:
-            distributed.leave()
+            distributed.shut_down()
 
 
 def _compose_and_run(command: Command) -> None:

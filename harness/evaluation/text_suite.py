@@ -94,7 +94,7 @@ class TextSuite:
             return self._evaluate(lm, count, limit)
 
         key = self.result_key(variant, context.loaded, count)
-        with distributed.first_alone():
+        with distributed.rank_zero_first():
             return key, stored_result(context.store, key, evaluate)
 
     def select(self, split: str) -> TextSuite:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import asdict
+from typing import Any
 
 from harness import distributed
 from harness.config.schema import Config, EntropyConfig, MethodConfig
 from harness.evaluation.suite import EvaluationContext, Suite
 from harness.models.load import LoadedModel
-from harness.provenance import made_with
+from harness.provenance import provenance
 from harness.stages.base import Job
 from harness.store import digest
 from harness.store.records import (
@@ -123,7 +124,7 @@ def fill_cell(
         key: Of the cell.
     """
     began, store = time.monotonic(), context.store
-    stored = complete_cell(store, key) if distributed.count() == 1 else None
+    stored = complete_cell(store, key) if distributed.world_size() == 1 else None
     if stored is not None:
         return stored  # another process was first
     result_key, result = suite.answer(context, variant.digest, job.config.limit)
@@ -139,14 +140,14 @@ def fill_cell(
         questions=suite.whole_groups(job.config.limit),
         blocks=blocks,
         events=list(variant.events),
-        made_with=made_with(context.loaded.device, context.loaded.dtype),
+        made_with=provenance(context.loaded.device, context.loaded.dtype),
     )
     save_cell(store, key, cell)
     remove_failure(store, key)
     return CellResult(cell=cell, result=result)
 
 
-def _request(job: Job) -> dict[str, object]:
+def _request(job: Job) -> dict[str, Any]:
     """What a cell says of the request that made it."""
     method, calibration = job.config.method, job.config.calibration
     candidates = " or ".join(map(quantizer_name, method.candidates))

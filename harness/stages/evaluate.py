@@ -58,7 +58,7 @@ def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
     suites = open_suites(config, loaded, store)
     keys = {name: cell_key(config, loaded, suite) for name, suite in suites.items()}
     stored = {name: row for name in suites if (row := complete_cell(store, keys[name]))}
-    todo = distributed.gathered([name for name in suites if name not in stored])[0]
+    todo = distributed.gather([name for name in suites if name not in stored])[0]
     for name in suites:
         if name not in todo:
             progress.finish_cell(cell_label(config, suites[name]), ALREADY)
@@ -131,7 +131,7 @@ class _Filling:
 
     def _quantize(self) -> tuple[Variant, list[Block], EvaluationContext]:
         config = self.job.config
-        with distributed.first_alone():
+        with distributed.rank_zero_first():
             calibration_run = open_run(config, self.progress)
             if uses_calibration(config.method):
                 refuse_overlap(config.calibration, self.cells.values())

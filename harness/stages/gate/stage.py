@@ -15,7 +15,7 @@ from harness.errors import ConfigError
 from harness.evaluation.registry import open_suites
 from harness.evaluation.suite import Suite
 from harness.progress import Progress
-from harness.provenance import made_with
+from harness.provenance import provenance
 from harness.stages.base import Job, Outcome
 from harness.stages.gate.backend import contract, measure, quantizers_to_judge
 from harness.store import digest
@@ -61,7 +61,7 @@ def _judge_method(job: Job, progress: Progress) -> Outcome:
         seed=config.gate.seed,
         questions=_questions(config),
         command=job.command,
-        made_with=made_with(evaluation.device, config.model.dtype),
+        made_with=provenance(evaluation.device, config.model.dtype),
         checks=checks,
         measured=evaluation.measured,
         verdict=verdict_of(checks),
