@@ -64,15 +64,15 @@ def _keys(groups: Sequence[Group]) -> Iterator[str]:
 def _choices() -> Iterator[str]:
     yield CHOICES
     yield "## stage\n"
-    rows = [
+    stages = [
         (f"`stage={one.name}`", one.summary, f"each {one.once}", "yes" if one.report else "no")
         for one in STAGES.values()
     ]
-    yield from _table(("choice", "what it does", "runs once for", "report follows"), rows)
+    yield from _table(("choice", "what it does", "runs once for", "report follows"), stages)
     for group, written in GROUPS.items():
         yield f"## {group}\n"
-        rows = [(f"`{written}{name}`", summary) for name, summary in choices(group)]
-        yield from _table(("choice", "what it is"), rows)
+        files = [(f"`{written}{name}`", summary) for name, summary in choices(group)]
+        yield from _table(("choice", "what it is"), files)
 
 
 def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
