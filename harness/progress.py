@@ -39,8 +39,34 @@ class Progress(Protocol):
         """So many more questions or windows are done."""
 
 
-class Silent(Progress):
+class Silent:
     """A `Progress` that reports to nobody."""
+
+    def message(self, text: str) -> None:
+        """Nothing."""
+
+    def table(
+        self, head: Sequence[str], rows: Sequence[Sequence[str]], *, wrap: bool = False
+    ) -> None:
+        """Nothing."""
+
+    def announce(self, cells: int, done: int, text: str) -> None:
+        """Nothing."""
+
+    def step(self, text: str) -> None:
+        """Nothing."""
+
+    def start_cell(self, label: str, questions: int) -> None:
+        """Nothing."""
+
+    def finish_cell(self, label: str, outcome: str) -> None:
+        """Nothing."""
+
+    def blocks(self, what: str, done: int, total: int) -> None:
+        """Nothing."""
+
+    def advance(self, count: int) -> None:
+        """Nothing."""
 
 
 SILENT = Silent()
