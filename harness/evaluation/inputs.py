@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -42,6 +42,20 @@ def count_tokens(loaded: LoadedModel, prompt: str, sizes: Sequence[tuple[int, in
         )
     except (AttributeError, KeyError, TypeError, ValueError):
         return words
+
+
+def batches(questions: Sequence[Question], size: int) -> Iterator[Sequence[Question]]:
+    """Batches of questions with the same generation settings, the longest first.
+
+    Sorted by length with pictures, so that little is padded and memory runs out early, if it does.
+    """
+    groups: dict[tuple[int, tuple[str, ...]], list[Question]] = {}
+    for question in questions:
+        groups.setdefault((question.max_new_tokens, question.until), []).append(question)
+    for group in groups.values():
+        group.sort(key=lambda q: (q.tokens, len(q.prompt)), reverse=True)
+        for start in range(0, len(group), size):
+            yield group[start : start + size]
 
 
 def processed(loaded: LoadedModel, batch: Sequence[Question]) -> dict[str, Tensor]:

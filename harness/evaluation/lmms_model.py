@@ -20,6 +20,7 @@ from harness.errors import CellError, StoreError
 from harness.evaluation.inputs import (
     Ahead,
     batch_inputs,
+    batches,
     count_tokens,
     look_ahead,
 )
@@ -118,12 +119,12 @@ class LuqModel(lmms):
         with _whole_pictures():
             prepared = [self._question(request) for request in requests]
         questions = [question for question in prepared if question is not None]
-        logged = distributed.gathered({} if self.log is None else self.log.load())[0]
+        logged = distributed.gather({} if self.log is None else self.log.load())[0]
         answers = {q.key: logged[q.key]["response"] for q in questions if q.key in logged}
         unreadable = len(prepared) - len(questions)
         self.on_progress(unreadable + sum(q.key in answers for q in questions))
         todo = list({q.key: q for q in questions if q.key not in answers}.values())
-        answers.update(self._shared(list(_batches(todo, self.batch_size))))
+        answers.update(self._shared(list(batches(todo, self.batch_size))))
         if self.log is not None and distributed.rank() == 0:
             keys = sorted({q.key for q in questions} & set(answers))
             self.log.compact({key: {"response": answers[key]} for key in keys} | logged)
@@ -138,11 +139,11 @@ class LuqModel(lmms):
         failure: CellError | None = None
         answers: dict[str, str] = {}
         try:
-            for fresh in self._answers(batches[distributed.rank() :: distributed.count()]):
+            for fresh in self._answers(batches[distributed.rank() :: distributed.world_size()]):
                 answers.update(fresh)
         except CellError as error:
             failure = error
-        shares = distributed.gathered((answers, self.errors, failure, self.smallest_batch))
+        shares = distributed.gather((answers, self.errors, failure, self.smallest_batch))
         failure = next((share[2] for share in shares if share[2] is not None), None)
         if failure is not None:
             raise failure
@@ -223,7 +224,7 @@ class LuqModel(lmms):
             raise  # of the disk that holds vision features: no error of a question
         except NonFiniteLogits as error:
             place = locate_non_finite(self.loaded, self._inputs(batch))
-            raise CellError(f"{place}; asked were {batch[0].label} to {batch[-1].label}") from error
+            raise CellError(f"{place} on {batch[0].label} to {batch[-1].label}") from error
         except (RuntimeError, ValueError, TypeError, OSError, IndexError, KeyError) as error:
             if _out_of_memory(error) and len(batch) > 1:
                 self.smallest_batch = len(batch) // 2
@@ -267,19 +268,6 @@ class LuqModel(lmms):
             return dict(inputs)
         encoded: Any = BaseModelOutputWithPooling(pooler_output=features)  # type: ignore[arg-type]  # a list, one tensor a picture
         return {**inputs, "mm_encoder_outputs": {"image": encoded}}
-
-
-def _batches(questions: Sequence[Question], size: int) -> Iterator[Sequence[Question]]:
-    """Batches with the same generation settings, sorted by length with pictures: little is padded,
-    and the largest come first.
-    """
-    groups: dict[tuple[int, tuple[str, ...]], list[Question]] = {}
-    for question in questions:
-        groups.setdefault((question.max_new_tokens, question.until), []).append(question)
-    for group in groups.values():
-        group.sort(key=lambda q: (q.tokens, len(q.prompt)), reverse=True)
-        for start in range(0, len(group), size):
-            yield group[start : start + size]
 
 
 @contextlib.contextmanager

@@ -14,8 +14,8 @@ from lmms_eval.evaluator import evaluate as lmms_evaluate
 from harness import distributed
 from harness.errors import CellError
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_answers import Sample, judge, read_answer, score
 from harness.evaluation.picture_task import PictureTask
+from harness.evaluation.samples import Sample, judge, read_answer, score
 from harness.evaluation.suite import ANSWERS_VERSION, stored_result
 from harness.evaluation.thumbnails import store_thumbnails
 from harness.store import digest
@@ -97,9 +97,9 @@ def _ask(lm: LuqModel, suite: PictureTask, count: int) -> tuple[list[Sample], Ma
     """(samples, scores by metric) that lmms-eval gives for the first `count` questions."""
     lm.task_dict, lm.data = {suite.name: suite.task.dataset}, suite.data
     arguments = argparse.Namespace(process_with_media=False, output_path=None, reasoning_tags=None)
-    distributed.gathered(None)  # joined before the others are hidden
+    distributed.gather(None)  # joined before the others are hidden
     with (
-        distributed.unseen(),
+        distributed.hidden(),
         contextlib.redirect_stdout(io.StringIO()),
         contextlib.redirect_stderr(io.StringIO()),
     ):

@@ -13,10 +13,11 @@ from lmms_eval.tasks import TaskManager, get_task_dict
 
 from harness.data.hub import hub_errors
 from harness.errors import ConfigError
-from harness.evaluation.picture_answers import PARSEABLE
 from harness.evaluation.picture_data import LocalData, clusters_of
+from harness.evaluation.samples import PARSEABLE
 from harness.evaluation.suite import Metric
 from harness.paths import TASKS
+from reports.statistics.registry import find_statistic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +127,17 @@ def _described(name: str, task: Any, data: LocalData | None) -> PictureTask:
         clusters=clusters_of(name, task, metadata),
         answers=metadata["answers"],
         metrics={
-            metric: Metric(given["statistic"], bool(given.get("primary", False)))
-            for metric, given in metadata["metrics"].items()
+            metric: _metric(name, metric, options)
+            for metric, options in metadata["metrics"].items()
         },
         data=f"{identity}-{metadata['version']}",
         submission=metadata.get("submission", ""),
     )
+
+
+def _metric(name: str, metric: str, options: Mapping[str, Any]) -> Metric:
+    try:
+        find_statistic(options["statistic"])
+    except (KeyError, ValueError) as error:
+        raise ConfigError(f"task {name}: metadata.metrics.{metric}: {error}") from error
+    return Metric(options["statistic"], bool(options.get("primary", False)))

@@ -162,9 +162,7 @@ def test_r9_a_nan_activation_stops_the_cell_and_names_its_block(embedded, docs):
     kept = weight.data.clone()
     try:
         weight.data[0, 0] = float("nan")
-        with pytest.raises(
-            CellError, match="block 3 gives NaN or infinite activations; asked were suite"
-        ):
+        with pytest.raises(CellError, match="block 3 gives NaN or infinite activations on suite"):
             lm.generate_until(requests_for(docs))
     finally:
         weight.data = kept
@@ -263,7 +261,7 @@ def out_of_memory_above(lm, size):
     return sizes
 
 
-def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_size_is_told(embedded, docs):
+def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_size_is_reported(embedded, docs):
     lm = model_for(embedded, docs, batch_size=16)
     sizes = out_of_memory_above(lm, 5)
     assert lm.generate_until(requests_for(docs)) == model_for(

@@ -22,9 +22,9 @@ NAME = "mini_gqa"
 def folder(tmp_path):
     """A data set with the split that is reported and another one."""
     splits = {
-        name: datasets.Dataset.from_list(
-            mini.suite_rows("gqa", 6, seed=seed)
-        ).cast_column("image", datasets.Image())
+        name: datasets.Dataset.from_list(mini.suite_rows("gqa", 6, seed=seed)).cast_column(
+            "image", datasets.Image()
+        )
         for seed, name in enumerate(("testdev", "tuning"))
     }
     datasets.DatasetDict(splits).save_to_disk(tmp_path / NAME)

@@ -42,6 +42,7 @@ def test_an_unknown_suite_is_refused_with_those_that_exist():
         ({"version": None}, "lacks version under `metadata`"),
         ({"cluster": None}, "lacks cluster under `metadata`"),
         ({"cluster": "picture"}, "its data has no column 'picture' to cluster by; it has"),
+        ({"metrics": {"m": {"statistic": "median"}}}, "metrics.m: unknown statistic 'median'"),
         ({"answers": "words"}, "metadata.answers is 'words'; choose one of yes_no, option"),
     ],
 )

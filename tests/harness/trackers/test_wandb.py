@@ -30,7 +30,7 @@ def test_an_offline_wandb_run_can_be_read_back_and_is_taken_up_again_by_its_id(
     monkeypatch.setenv("NETRC", str(tmp_path / "none"))
     monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
     both = [f"model.path={narrow_model}", "tracker=wandb", "suite.tasks=[mini_gqa,mini_pope]"]
-    code, text = run(*PLAIN, *both, "+sweep=first_look", "cell='method=gptq4'")
+    code, text = run(*PLAIN, *both, "+sweep=first_look", 'hydra.sweeper.variants=["method=gptq4"]')
     assert code == 0, text
     folder = tmp_path / "runs" / "tracking" / "wandb"
     found = wandb_records(folder)

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.errors import CellError
-from harness.evaluation.picture_answers import judge, read_answer, score
+from harness.evaluation.samples import judge, read_answer, score
 from harness.evaluation.suite import Metric
 
 ACCURACY = {"accuracy": Metric("mean", primary=True)}

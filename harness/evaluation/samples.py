@@ -1,4 +1,4 @@
-"""lmms-eval's judgement of answers, turned into records and scores with intervals."""
+"""Samples of lmms-eval and lm-eval, turned into records of answers and scores with intervals."""
 
 from __future__ import annotations
 
