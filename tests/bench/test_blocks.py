@@ -4,9 +4,10 @@ import pytest
 import torch
 
 from bench.blocks import measure, report_lines, watched
-from harness.cli.main import compose
+from harness.config.compose import compose
 from harness.models.load import load_model, write_synthetic
-from harness.stages.plan import needs_of, sizes_of
+from harness.stages.plan.needs import needs_of
+from harness.variants.sizes import sizes_of
 from tests import replicas
 
 GIB = 2**30

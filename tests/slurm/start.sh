@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Starts a SLURM of one node on this machine, for tests: slurm.sh FOLDER. Needs Debian's slurm-wlm, and root.
+# Starts a SLURM of one node on this machine, for tests: start.sh FOLDER. Needs Debian's slurm-wlm,
+# and root.
 set -euo pipefail
 folder=$(realpath -m "$1"); host=$(hostname -s); mkdir -p "$folder"/{state,spool,munge}
 cores=$(nproc --all); memory=$(awk '/MemTotal/ {print int($2 / 1024 * 0.9)}' /proc/meminfo)
@@ -37,7 +38,8 @@ PartitionName=test Nodes=$host Default=YES MaxTime=INFINITE State=UP
 CONF
 dd if=/dev/urandom of="$folder/munge/key" bs=1024 count=1 status=none
 chmod 400 "$folder/munge/key"; chmod 755 "$folder" "$folder/munge"
-munged --force --key-file="$folder/munge/key" --socket="$folder/munge/munge.socket" --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed"
+munged --force --key-file="$folder/munge/key" --socket="$folder/munge/munge.socket" \
+  --pid-file="$folder/munge/pid" --log-file="$folder/munge/log" --seed-file="$folder/munge/seed"
 export SLURM_CONF="$folder/slurm.conf"
 slurmctld -f "$SLURM_CONF"
 slurmd -f "$SLURM_CONF" -N "$host"

@@ -1,6 +1,7 @@
-"""On PYTHONPATH, and so in every process of a sweep: what each asks and quantizes, a line at a time
-in a file of its own in the folder that WITNESS names, written before the work is done. Files stay
-small, so that they can be written while others cannot.
+"""Records what every process of a sweep asks and quantizes, before it does.
+
+Its folder is on PYTHONPATH, so that every process imports it. A record is a line in a file of the
+folder that WITNESS names; files stay small, so that they can be written while others cannot.
 """
 
 import functools
@@ -13,30 +14,20 @@ import sys
 import time
 
 LINES = 20  # in a file
-_counted = itertools.count()
+_lines = itertools.count()
 
 
-def _tell(what, key, parts):
-    path = os.path.join(os.environ["WITNESS"], f"{os.getpid()}-{next(_counted) // LINES}")
+def _record(what, key, parts):
+    path = os.path.join(os.environ["WITNESS"], f"{os.getpid()}-{next(_lines) // LINES}")
+    line = {"at": time.time(), "process": os.getpid(), "what": what, "key": key, "parts": parts}
     with open(path, "a") as file:
-        file.write(
-            json.dumps(
-                {
-                    "at": time.time(),
-                    "process": os.getpid(),
-                    "what": what,
-                    "key": key,
-                    "parts": parts,
-                }
-            )
-            + "\n"
-        )
+        file.write(json.dumps(line) + "\n")
 
 
 def _generate(real):
     @functools.wraps(real)
     def wrapped(self, batch, ahead=None):
-        _tell("asked", self.log.folder.name, [question.key for question in batch])
+        _record("answered", self.log.folder.name, [question.key for question in batch])
         return real(self, batch, ahead)
 
     return wrapped
@@ -45,7 +36,7 @@ def _generate(real):
 def _quantize_block(real):
     @functools.wraps(real)
     def wrapped(block, family, quantizer, stats, label, inputs=()):
-        _tell("quantized", repr(quantizer), [label])
+        _record("quantized", repr(quantizer), [label])
         return real(block, family, quantizer, stats, label, inputs)
 
     return wrapped
@@ -62,6 +53,8 @@ WATCHED = {
 
 
 class Witness(importlib.abc.MetaPathFinder):
+    """Wraps the functions of `WATCHED` as soon as their modules have been imported."""
+
     def find_spec(self, name, path=None, target=None):
         if name not in WATCHED:
             return None
