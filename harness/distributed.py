@@ -1,7 +1,4 @@
-"""Several processes on one job, one for each GPU, as torchrun starts them:
-
-torchrun --nproc-per-node N -m harness ...
-"""
+"""Several processes on one job, one for each GPU: `torchrun --nproc-per-node N -m harness ...`."""
 
 from __future__ import annotations
 

@@ -1,7 +1,12 @@
 """Several processes on one job: the results of one, half of the questions each."""
 
+import os
 import subprocess
 import sys
+
+import pytest
+
+from harness import distributed
 
 SCRIPT = """
 import os, sys
@@ -67,3 +72,26 @@ def test_two_processes_give_the_results_of_one_ask_each_question_once_and_fail_t
     assert len(asked[0]) + len(asked[1]) == 30
     assert min(map(len, asked)) >= 12
     assert not set(asked[0]) & set(asked[1])
+
+
+def test_libraries_see_no_other_process_while_these_are_hidden(monkeypatch):
+    monkeypatch.setenv("LOCAL_RANK", "1")
+    monkeypatch.delenv("RANK", raising=False)
+    before = distributed.rank(), distributed.world_size()
+
+    def fail():
+        with distributed.hidden():
+            assert "LOCAL_RANK" not in os.environ
+            assert (distributed.rank(), distributed.world_size()) == before
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert os.environ["LOCAL_RANK"] == "1"
+    assert "RANK" not in os.environ
+
+
+def test_one_process_gathers_its_own_value_and_waits_for_nobody():
+    assert distributed.gather("mine") == ["mine"]
+    with distributed.rank_zero_first():
+        pass
