@@ -11,10 +11,8 @@ import itertools
 import sys
 import types
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from typing import Any
 
-from hydra.core.config_store import ConfigStore
 from hydra.core.override_parser.types import Override
 from hydra.core.plugins import Plugins
 from hydra.core.utils import JobReturn, JobStatus
@@ -23,14 +21,12 @@ from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from omegaconf import DictConfig, ListConfig
 
+from harness.config.compose import PLUGINS
+
 # Hydra loads its own plugins anew when it first looks for plugins: what is derived from them before
 # that has another base than they then have.
 Plugins.instance()
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper  # noqa: E402
-
-# Hydra takes plugins of the namespace `hydra_plugins` only. Installing a module there would have
-# every Hydra program of the environment import it; `register` adds it to this process alone.
-NAMESPACE = "hydra_plugins.luq"
 
 
 class VariantSweeper(BasicSweeper):
@@ -108,33 +104,17 @@ class CommandLauncher(Launcher):
         ]
 
 
-@dataclass
-class SweeperConfig:
-    """`hydra/sweeper=variants`."""
-
-    _target_: str = f"{NAMESPACE}.VariantSweeper"
-    max_batch_size: int | None = None
-    params: dict[str, str] | None = None
-    variants: list[Any] = field(default_factory=list)
-
-
-@dataclass
-class CommandLauncherConfig:
-    """`hydra/launcher=command`."""
-
-    _target_: str = f"{NAMESPACE}.CommandLauncher"
-
-
 def register() -> None:
-    """Make both known to Hydra, under the names that conf/config.yaml uses."""
+    """Make both known to Hydra, in this process alone.
+
+    Installing a module of the namespace `hydra_plugins` would have every Hydra program of the
+    environment import it.
+    """
     plugins = Plugins.instance()
     for plugin in (VariantSweeper, CommandLauncher):
-        plugin.__module__ = NAMESPACE
+        plugin.__module__ = PLUGINS
         plugins.register(plugin)
-    root = NAMESPACE.split(".")[0]
+    root = PLUGINS.split(".")[0]
     if root not in sys.modules and importlib.util.find_spec(root) is None:
         sys.modules[root] = types.ModuleType(root)
-    sys.modules[NAMESPACE] = sys.modules[__name__]
-    store = ConfigStore.instance()
-    store.store(group="hydra/sweeper", name="variants", node=SweeperConfig, provider="luq")
-    store.store(group="hydra/launcher", name="command", node=CommandLauncherConfig, provider="luq")
+    sys.modules[PLUGINS] = sys.modules[__name__]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import hydra
@@ -23,9 +24,34 @@ from harness.paths import CONF
 COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)
 
 
+# Where the classes of `harness.cli.hydra_plugins` are found: Hydra takes plugins of the namespace
+# `hydra_plugins` only.
+PLUGINS = "hydra_plugins.luq"
+
+
+@dataclass
+class SweeperConfig:
+    """`hydra/sweeper=variants`; see `harness.cli.hydra_plugins.VariantSweeper`."""
+
+    _target_: str = f"{PLUGINS}.VariantSweeper"
+    max_batch_size: int | None = None
+    params: dict[str, str] | None = None
+    variants: list[Any] = field(default_factory=list)
+
+
+@dataclass
+class LauncherPluginConfig:
+    """`hydra/launcher=command`; see `harness.cli.hydra_plugins.CommandLauncher`."""
+
+    _target_: str = f"{PLUGINS}.CommandLauncher"
+
+
 def register_schema() -> None:
-    """Make the schema known to Hydra under the name that conf/config.yaml uses."""
-    ConfigStore.instance().store(name="schema", node=Config)
+    """Make known to Hydra what conf/config.yaml names and no file has."""
+    store = ConfigStore.instance()
+    store.store(name="schema", node=Config)
+    store.store(group="hydra/sweeper", name="variants", node=SweeperConfig, provider="luq")
+    store.store(group="hydra/launcher", name="command", node=LauncherPluginConfig, provider="luq")
 
 
 def compose(overrides: Sequence[str]) -> Config:

@@ -1,5 +1,8 @@
 """The harness from Python: what the command line does, and what a store holds as tables."""
 
+import subprocess
+import sys
+
 import pyarrow
 import pytest
 
@@ -8,6 +11,7 @@ from harness.errors import CellError, ConfigError
 from harness.evaluation.lmms_model import LuqModel
 from harness.variants import variant as variants
 from luq.types import QuantizationError
+from tests.paths import ROOT
 
 OPTIONS = ["calibration.tokens=256", "calibration.sequence=32", "batch_size=4"]
 
@@ -94,3 +98,19 @@ def test_a_store_or_table_that_is_not_there_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="choose one of scores, comparisons, answers, blocks"):
         harness.read(tmp_path, "rows")
     assert harness.read(tmp_path).num_rows == 0
+
+
+def test_it_works_in_a_process_that_never_saw_the_command_line(tmp_path, narrow_model):
+    program = (
+        "import harness, sys; scores = harness.evaluate('mini', 'rtn4', suites=['mini_gqa'],"
+        " limit=4, store=sys.argv[1], overrides=[f'model.path={sys.argv[2]}']);"
+        "print(scores.num_rows, 'harness.cli' in sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, str(tmp_path / "runs"), str(narrow_model)],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "1 False\n", done.stderr

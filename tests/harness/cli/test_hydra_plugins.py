@@ -1,5 +1,6 @@
 """The jobs of a command come from Hydra: whatever its sweepers can say is announced and run."""
 
+import sys
 from typing import ClassVar
 
 import pytest
@@ -102,6 +103,7 @@ class Best(BasicSweeper):
 def test_another_sweeper_gets_the_score_of_every_job(run, narrow_model, monkeypatch):
     monkeypatch.setattr(Best, "__module__", "hydra_plugins.tests")
     monkeypatch.setattr(Best, "scores", [])
+    monkeypatch.setitem(sys.modules, "hydra_plugins.tests", sys.modules[__name__])
     Plugins.instance().register(Best)
     node = {"_target_": "hydra_plugins.tests.Best", "params": None}
     ConfigStore.instance().store(group="hydra/sweeper", name="best", node=node, provider="tests")

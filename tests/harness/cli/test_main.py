@@ -258,8 +258,8 @@ def test_a_sweep_says_before_it_starts_what_is_done_and_how_long_the_rest_should
     ]
     _, text = run(*arguments, "method.k=quarters")
     assert text.startswith(
-        "3 cells, 0 already done, 3 left with at most 12 questions (time unknown, nothing was asked"
-        " in this store before"
+        "3 cells, 0 already done, 3 left with at most 12 questions (time unknown, nothing was"
+        " evaluated in this store before"
     )
     _, text = run(*arguments, "method.k=all")
     assert text.startswith("5 cells, 3 already done, 2 left with at most 8 questions (about ")
