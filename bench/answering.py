@@ -19,9 +19,9 @@ from lmms_eval.evaluator import evaluate as lmms_evaluate
 
 from bench.ratios import Ratio
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_data import mini_data
-from harness.evaluation.picture_evaluation import evaluate_suite
-from harness.evaluation.picture_suite import PictureSuite, load_suites
+from harness.evaluation.pictures.data import mini_data
+from harness.evaluation.pictures.evaluation import evaluate_suite
+from harness.evaluation.pictures.suite import PictureSuite, load_suites
 from harness.models.load import LoadedModel, load_model
 from harness.models.prepared import PreparedInputs
 from harness.paths import EMBEDDED

@@ -20,9 +20,9 @@ from typing import Any
 from torch import Tensor
 
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_data import mini_data
-from harness.evaluation.picture_evaluation import evaluate_suite
-from harness.evaluation.picture_suite import PictureSuite, load_suites
+from harness.evaluation.pictures.data import mini_data
+from harness.evaluation.pictures.evaluation import evaluate_suite
+from harness.evaluation.pictures.suite import PictureSuite, load_suites
 from harness.models.load import LoadedModel, load_model
 from harness.models.source import WEIGHTS
 from harness.paths import EMBEDDED

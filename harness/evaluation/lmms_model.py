@@ -18,6 +18,7 @@ from transformers.modeling_outputs import BaseModelOutputWithPooling
 from harness import distributed
 from harness.errors import CellError, StoreError
 from harness.evaluation.inputs import (
+    PICTURE_ERRORS,
     Ahead,
     batch_inputs,
     batches,
@@ -25,7 +26,6 @@ from harness.evaluation.inputs import (
     look_ahead,
 )
 from harness.evaluation.non_finite import NonFiniteLogits, RequireFinite, locate_non_finite
-from harness.evaluation.thumbnails import PICTURE_ERRORS
 from harness.models.load import LoadedModel
 from harness.models.prepared import Question
 from harness.models.prompt import prompt_text

@@ -13,7 +13,9 @@ from dataclasses import replace
 from harness.config.schema import Config
 from harness.entry_points import entry_point_names, find_entry_point
 from harness.errors import ConfigError
-from harness.evaluation import mini_suite, picture_suite, text_suite
+from harness.evaluation import text_suite
+from harness.evaluation.pictures import mini
+from harness.evaluation.pictures import suite as picture_suite
 from harness.evaluation.suite import OpenSuites, Suite
 from harness.models.load import LoadedModel
 from harness.paths import TASKS
@@ -21,7 +23,7 @@ from harness.store.store import Store
 
 GROUP = "harness.suites"
 KINDS: Mapping[str, OpenSuites] = {
-    mini_suite.FOLDER: mini_suite.open_suites,
+    mini.FOLDER: mini.open_suites,
     text_suite.FOLDER: text_suite.open_suites,
 }
 

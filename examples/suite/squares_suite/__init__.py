@@ -6,8 +6,8 @@ from pathlib import Path
 import datasets
 from PIL import Image
 
-from harness.evaluation.picture_data import LocalData
-from harness.evaluation.picture_suite import load_suites
+from harness.evaluation.pictures.data import LocalData
+from harness.evaluation.pictures.suite import load_suites
 from harness.store import digest
 
 TASKS = Path(__file__).parent / "tasks"

@@ -6,7 +6,9 @@ import pytest
 
 from harness.config.compose import compose
 from harness.errors import ConfigError
-from harness.evaluation import mini_suite, picture_suite, text_suite
+from harness.evaluation import text_suite
+from harness.evaluation.pictures import mini
+from harness.evaluation.pictures import suite as picture_suite
 from harness.evaluation.registry import find_kind, known_folders, open_suites
 from tests import packages
 
@@ -14,7 +16,7 @@ BROKEN = "raise ImportError('no module named they')\n"
 
 
 def test_folders_of_the_repository_open_their_kind_of_suites():
-    assert find_kind("mini") is mini_suite.open_suites
+    assert find_kind("mini") is mini.open_suites
     assert find_kind("text") is text_suite.open_suites
     assert find_kind("paper") is picture_suite.open_suites
 
@@ -40,6 +42,6 @@ def test_a_broken_package_disturbs_nobody_who_does_not_choose_it(tmp_path, monke
     points = {"harness.suites": {"their": "they:open_suites", "mini": "they:open_suites"}}
     packages.install_entry_points("they", points, tmp_path, monkeypatch)
     assert known_folders() == ["mini", "paper", "text", "their"]
-    assert find_kind("mini") is mini_suite.open_suites
+    assert find_kind("mini") is mini.open_suites
     with pytest.raises(ConfigError, match=r"suite\.folder=their: its entry point they:open_suites"):
         find_kind("their")

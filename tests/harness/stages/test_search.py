@@ -5,7 +5,7 @@ from safetensors.torch import load_file
 
 from harness.config.compose import compose
 from harness.errors import ConfigError
-from harness.evaluation.picture_data import mini_data
+from harness.evaluation.pictures.data import mini_data
 from harness.progress import SILENT
 from harness.stages.base import Job
 from harness.stages.search import stage as search

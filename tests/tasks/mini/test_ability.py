@@ -2,8 +2,8 @@
 
 import pytest
 
-from harness.evaluation.picture_data import mini_data
-from harness.evaluation.picture_suite import load_suites
+from harness.evaluation.pictures.data import mini_data
+from harness.evaluation.pictures.suite import load_suites
 from harness.store.store import Store
 from tools.model_card import NAMES, best_constant, measure, skipped
 

@@ -14,9 +14,9 @@ from lmms_eval.utils import load_yaml_config
 from PIL import Image
 
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_data import LocalData, local_data
-from harness.evaluation.picture_evaluation import evaluate_suite
-from harness.evaluation.picture_suite import load_suites
+from harness.evaluation.pictures.data import LocalData, local_data
+from harness.evaluation.pictures.evaluation import evaluate_suite
+from harness.evaluation.pictures.suite import load_suites
 from harness.paths import TASKS
 from tasks.paper import scoring
 from tasks.paper.replicas import REPLICAS, write_replicas

@@ -14,10 +14,10 @@ from lmms_eval.evaluator import evaluate as lmms_evaluate
 from harness import distributed
 from harness.errors import CellError
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_task import PictureTask
+from harness.evaluation.pictures.task import PictureTask
+from harness.evaluation.pictures.thumbnails import store_thumbnails
 from harness.evaluation.samples import Sample, judge, read_answer, score
 from harness.evaluation.suite import ANSWERS_VERSION, stored_result
-from harness.evaluation.thumbnails import store_thumbnails
 from harness.store import digest
 from harness.store.answers import AnswerLog
 from harness.store.store import Store, safe_name

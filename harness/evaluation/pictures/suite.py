@@ -10,9 +10,9 @@ from harness.config.schema import CalibrationConfig, SuiteConfig
 from harness.errors import ConfigError
 from harness.evaluation.leakage import row_overlap
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_data import LocalData, local_data
-from harness.evaluation.picture_evaluation import evaluate_suite
-from harness.evaluation.picture_task import PictureTask, load_tasks
+from harness.evaluation.pictures.data import LocalData, local_data
+from harness.evaluation.pictures.evaluation import evaluate_suite
+from harness.evaluation.pictures.task import PictureTask, load_tasks
 from harness.evaluation.suite import EvaluationContext
 from harness.models.load import LoadedModel
 from harness.models.processors import TextProcessor

@@ -4,8 +4,8 @@ import pytest
 import yaml
 
 from harness.errors import ConfigError
-from harness.evaluation.picture_data import LocalData
-from harness.evaluation.picture_task import load_tasks
+from harness.evaluation.pictures.data import LocalData
+from harness.evaluation.pictures.task import load_tasks
 from harness.paths import TASKS
 from tasks.mini import suites as mini
 

@@ -9,9 +9,9 @@ import torch
 from harness.config.schema import CalibrationConfig, SuiteConfig
 from harness.errors import ConfigError
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_data import LocalData
-from harness.evaluation.picture_evaluation import result_key
-from harness.evaluation.picture_suite import load_suites, open_suites
+from harness.evaluation.pictures.data import LocalData
+from harness.evaluation.pictures.evaluation import result_key
+from harness.evaluation.pictures.suite import load_suites, open_suites
 from harness.evaluation.suite import EvaluationContext
 from tasks.mini import suites as mini
 

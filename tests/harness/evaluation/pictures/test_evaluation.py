@@ -11,9 +11,9 @@ from PIL import Image
 
 from harness.errors import CellError
 from harness.evaluation.lmms_model import LuqModel
-from harness.evaluation.picture_data import LocalData, mini_data
-from harness.evaluation.picture_evaluation import evaluate_suite
-from harness.evaluation.picture_suite import load_suites
+from harness.evaluation.pictures.data import LocalData, mini_data
+from harness.evaluation.pictures.evaluation import evaluate_suite
+from harness.evaluation.pictures.suite import load_suites
 from harness.evaluation.suite import Metric
 from harness.store.records import load_result
 from harness.store.store import Store

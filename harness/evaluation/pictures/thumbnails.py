@@ -8,14 +8,13 @@ import json
 
 from PIL import Image
 
-from harness.evaluation.picture_task import PictureTask
+from harness.evaluation.inputs import PICTURE_ERRORS
+from harness.evaluation.pictures.task import PictureTask
 from harness.store import digest
 from harness.store.store import Store
 from reports.records.entries import PICTURES_FILE
 
 QUESTIONS, SIDE = 500, 320  # of a suite, from its beginning; pixels of the longer side
-# What Pillow raises for files that are no pictures.
-PICTURE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 
 
 def store_thumbnails(store: Store, suite: PictureTask, count: int) -> str:

@@ -7,7 +7,7 @@ import json
 
 from PIL import Image
 
-from harness.evaluation import thumbnails
+from harness.evaluation.pictures import thumbnails
 from reports.report.read import read_store
 
 SMALL = [

@@ -4,9 +4,8 @@ import pytest
 
 from harness.config.schema import SuiteConfig
 from harness.errors import ConfigError
-from harness.evaluation import mini_suite
-from harness.evaluation.mini_suite import open_suites
-from harness.evaluation.picture_data import mini_data
+from harness.evaluation.pictures.data import mini_data
+from harness.evaluation.pictures.mini import SEED_STEP, open_suites
 from tasks.mini import suites as mini
 
 
@@ -31,7 +30,7 @@ def test_seed_0_draws_what_is_reported_and_the_gates_seeds_draw_others(embedded,
     assert reported.data == f"{mini_data(store, ['mini_pope']).identity}-1.0"
     others = [opened(embedded, store, seed) for seed in (1, 2)]
     assert len({suite.data for suite in (reported, *others)}) == 3
-    seed = mini.SEED + 2 * mini_suite.SEED_STEP
+    seed = mini.SEED + 2 * SEED_STEP
     assert others[1].data == f"{mini_data(store, ['mini_pope'], seed).identity}-1.0"
 
 

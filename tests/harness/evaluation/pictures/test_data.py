@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from harness.errors import ConfigError
-from harness.evaluation.picture_data import clusters_of, local_data
+from harness.evaluation.pictures.data import clusters_of, local_data
 
 
 class Task:

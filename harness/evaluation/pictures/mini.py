@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 from harness.config.schema import SuiteConfig
 from harness.errors import ConfigError
-from harness.evaluation.picture_data import mini_data
-from harness.evaluation.picture_suite import PictureSuite, load_suites, refuse_language_model
+from harness.evaluation.pictures.data import mini_data
+from harness.evaluation.pictures.suite import PictureSuite, load_suites, refuse_language_model
 from harness.models.load import LoadedModel
 from harness.store.store import Store
 from tasks.mini import suites as mini

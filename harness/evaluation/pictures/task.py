@@ -13,7 +13,7 @@ from lmms_eval.tasks import TaskManager, get_task_dict
 
 from harness.data.hub import hub_errors
 from harness.errors import ConfigError
-from harness.evaluation.picture_data import LocalData, clusters_of
+from harness.evaluation.pictures.data import LocalData, clusters_of
 from harness.evaluation.samples import PARSEABLE
 from harness.evaluation.suite import Metric
 from harness.paths import TASKS
@@ -60,7 +60,7 @@ def load_tasks(
     data: LocalData | None,
     split: str | None,
 ) -> dict[str, PictureTask]:
-    """Tasks by name; see `harness.evaluation.picture_suite.load_suites`."""
+    """Tasks by name; see `harness.evaluation.pictures.suite.load_suites`."""
     manager = TaskManager(
         include_path=str(TASKS / folder), include_defaults=False, model_name=family
     )
