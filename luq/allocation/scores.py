@@ -49,7 +49,7 @@ def layer_error(
     if weights.changed:
         raise QuantizationError(
             "layer_error cannot judge a method that also changes"
-            f" {', '.join(sorted(weights.changed))}; use damage"
+            f" {', '.join(sorted(weights.changed))}; use another order"
         )
     error = total = 0.0
     for name, linear in block_linears(block, family).items():

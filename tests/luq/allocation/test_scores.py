@@ -48,7 +48,7 @@ def test_layer_error_is_the_relative_change_of_the_outputs_and_falls_with_more_b
 
 def test_layer_error_refuses_methods_that_move_scales():
     model = tiny_llama(blocks=1)
-    with pytest.raises(QuantizationError, match="use damage"):
+    with pytest.raises(QuantizationError, match="use another order"):
         layer_error(
             model.model.layers[0],
             FAMILY,
