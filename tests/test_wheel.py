@@ -133,6 +133,6 @@ def test_the_wheel_runs_a_sweep_in_an_empty_folder(site, tmp_path, overrides):
     assert done.returncode == 0, done.stdout + done.stderr
     assert "<html" in (tmp_path / "runs" / "report" / "index.html").read_text()
     with (tmp_path / "runs" / "results.csv").open(newline="") as file:
-        variants = {row["method"] for row in csv.DictReader(file)}
+        variants = {(row["method"], row["k"]) for row in csv.DictReader(file)}
     assert len(variants) == 8
     assert {path.name for path in tmp_path.iterdir()} == {"runs"}
