@@ -20,6 +20,7 @@ from harness.config.compose import compose
 from harness.config.keys import read_groups
 from harness.errors import ConfigError, ExitCode
 from harness.stages.registry import STAGES
+from harness.store.kinds import KINDS
 from tests.paths import ROOT
 from tools.reference import FOLDER, pages
 
@@ -268,6 +269,12 @@ def test_the_layers_of_the_design_are_those_of_the_linter():
     text = (ROOT / "docs" / "design.md").read_text(encoding="utf-8").replace("\n    | ", " | ")
     for layer in layers:
         assert f"\n{layer}\n" in text, layer
+
+
+def test_the_kinds_of_entries_in_the_guide_are_those_of_the_store():
+    text = (ROOT / "docs" / "guides" / "store.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (`[^|]*) \|", text, re.M)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == set(KINDS)
 
 
 def test_versions_agree():
