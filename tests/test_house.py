@@ -4,7 +4,6 @@ import ast
 import graphlib
 import subprocess
 import sys
-from pathlib import Path
 
 import grimp
 import pytest
