@@ -13,7 +13,7 @@ from harness.errors import ConfigError, ExitCode, StoreError
 from harness.progress import SILENT, Progress
 from harness.stages.base import Job, Outcome, read_job
 from harness.stages.registry import find_stage
-from harness.trackers.base import known_trackers
+from harness.trackers.base import find_tracker
 
 
 def check_installed(config: Config) -> None:
@@ -23,11 +23,7 @@ def check_installed(config: Config) -> None:
         ConfigError: Lists those that there are.
     """
     find_stage(config.stage)
-    trackers = known_trackers()
-    if config.tracker.name not in trackers:
-        raise ConfigError(
-            f"tracker.name is {config.tracker.name!r}; choose one of {', '.join(trackers)}"
-        )
+    find_tracker(config.tracker.name)
 
 
 def run_job(job: Job, progress: Progress) -> Outcome:
