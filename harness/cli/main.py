@@ -18,6 +18,7 @@ from harness.cli.hydra_plugins import register
 from harness.config.compose import COMPOSE_ERRORS, explain, register_schema
 from harness.errors import ConfigError, ExitCode, StoreError
 from harness.paths import CONF
+from harness.stages.base import Outcome
 from harness.stages.registry import find_stage
 from harness.stages.report import make_report
 
@@ -28,6 +29,9 @@ def main() -> int:
     register_schema()
     register()
     with Display(quiet=_quiet(sys.argv[1:])) as display:
+        if "stage=list" in sys.argv[1:]:  # without Hydra, which would make a folder of logs
+            outcome: Outcome = find_stage("list").run([], display)
+            return outcome.exit_code
         command = Command(display)
         try:
             _compose_and_run(command)

@@ -84,7 +84,8 @@ def test_the_version_is_printed(capsys):
 
 
 @pytest.mark.parametrize("what", ["evaluate", "method=gptq4", "+sweep=table1", "suite=mini_gqa"])
-def test_stage_list_prints_tables(run, what):
+def test_stage_list_prints_tables_and_writes_nothing(run, tmp_path, what):
     code, text = run("stage=list")
     assert code == 0
     assert what in text
+    assert not list(tmp_path.iterdir())
