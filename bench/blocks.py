@@ -47,9 +47,9 @@ class Peak:
     """What one step takes.
 
     Attributes:
-        seconds: of wall-clock time.
-        host: most bytes that the process holds for itself, without pages of mapped files.
-        device: most bytes allocated on the GPU, 0 without one.
+        seconds: Of wall-clock time.
+        host: Most bytes that the process holds for itself, without pages of mapped files.
+        device: Most bytes allocated on the GPU, 0 without one.
     """
 
     seconds: float = 0.0
@@ -94,13 +94,13 @@ class Measured:
     """What `measure` measures.
 
     Attributes:
-        program: bytes of host memory before anything is loaded.
-        loading: opening the checkpoint.
-        capturing: forward pass and Hessians of the last block.
-        quantizing: of the last block, by method.
-        answering: a prompt and two tokens, from packed weights.
-        sizes: stored bytes of the last block, by method.
-        tokens: of the calibration data.
+        program: Bytes of host memory before anything is loaded.
+        loading: Opening the checkpoint.
+        capturing: Forward pass and Hessians of the last block.
+        quantizing: Of the last block, by method.
+        answering: A prompt and two tokens, from packed weights.
+        sizes: Stored bytes of the last block, by method.
+        tokens: Of the calibration data.
     """
 
     program: int
@@ -119,10 +119,10 @@ def measure(folder: Path, store: Path, dtype: str, tokens: int) -> Measured:
     block also factorizes its Hessians.
 
     Args:
-        folder: of the checkpoint.
-        store: folder for what is stored.
-        dtype: of the weights in memory.
-        tokens: of the calibration data.
+        folder: Of the checkpoint.
+        store: Folder for what is stored.
+        dtype: Of the weights in memory.
+        tokens: Of the calibration data.
     """
     program = anonymous_bytes()
     with watched() as loading:
@@ -170,10 +170,10 @@ def report_lines(name: str, measured: Measured, blocks: int, path: str) -> list[
     """The measurements, and what follows for the full model.
 
     Args:
-        name: of the model.
-        measured: of its first blocks.
-        blocks: how many were measured.
-        path: of the model, whose real dimensions are known.
+        name: Of the model.
+        measured: Of its first blocks.
+        blocks: How many were measured.
+        path: Of the model, whose real dimensions are known.
     """
     sizes = sizes_of(path, None)
     lines = [

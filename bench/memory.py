@@ -41,9 +41,9 @@ class Loaded:
     """What one process measures.
 
     Attributes:
-        peak: bytes of its largest resident size above what the imports take.
-        seconds: of the second forward pass.
-        total: sum of the logits, equal where two models compute the same.
+        peak: Bytes of its largest resident size above what the imports take.
+        seconds: Of the second forward pass.
+        total: Sum of the logits, equal where two models compute the same.
     """
 
     peak: int
@@ -72,7 +72,7 @@ def write_model(folder: Path) -> tuple[int, int]:
     """Write random weights, quantized with RTN-4, dense and packed.
 
     Args:
-        folder: where the files go.
+        folder: Where the files go.
 
     Returns:
         Number of quantized weights, and bytes that they take packed.
@@ -129,7 +129,7 @@ def load(kind: str, folder: Path) -> Loaded:
 
     Args:
         kind: `dense` or `packed`.
-        folder: of the files.
+        folder: Of the files.
     """
     before = _peak_bytes()
     model = _empty_model()

@@ -39,10 +39,10 @@ def plain_gptq(
 
     Args:
         weight: (out, in).
-        hessian: of the inputs, (in, in).
-        bits: of each weight.
-        group: columns that share a scale and a zero point.
-        block: columns behind which the remaining ones are updated.
+        hessian: Of the inputs, (in, in).
+        bits: Of each weight.
+        group: Columns that share a scale and a zero point.
+        block: Columns behind which the remaining ones are updated.
 
     Returns:
         The quantized weight, (out, in).
@@ -74,8 +74,8 @@ def binarized(values: Tensor, mask: Tensor, order: int) -> Tensor:
 
     Args:
         values: (out, in).
-        mask: entries that count, (out, in) bool.
-        order: number of binarizations whose sum is returned.
+        mask: Entries that count, (out, in) bool.
+        order: Number of binarizations whose sum is returned.
     """
     total = torch.zeros_like(values)
     for _ in range(order):
@@ -133,8 +133,8 @@ def plain_billm(weight: Tensor, hessian: Tensor, block: int = 128) -> Tensor:
 
     Args:
         weight: (out, in).
-        hessian: of the inputs, (in, in).
-        block: columns that are binarized together.
+        hessian: Of the inputs, (in, in).
+        block: Columns that are binarized together.
 
     Returns:
         The quantized weight, (out, in).

@@ -22,8 +22,8 @@ def bench_searches(repeats: int, device: str) -> None:
     """Print the ratio for BiLLM's two searches, and whether both sides choose the same.
 
     Args:
-        repeats: pairs of runs behind each ratio.
-        device: of the weights, `cpu` or `cuda`.
+        repeats: Pairs of runs behind each ratio.
+        device: Of the weights, `cpu` or `cuda`.
     """
     for rows in (2048, 4096):
         torch.manual_seed(0)
@@ -49,8 +49,8 @@ def synthetic_linear(size: int, device: str) -> tuple[Tensor, Tensor]:
     """A square linear like a trained one, from a fixed seed.
 
     Args:
-        size: rows and columns.
-        device: of both tensors.
+        size: Rows and columns.
+        device: Of both tensors.
 
     Returns:
         Its weight and the Hessian of its inputs, (size, size) float32 each: heavy-tailed weights,
@@ -72,9 +72,9 @@ def bench_linears(repeats: int, device: str, sizes: tuple[int, ...]) -> None:
     Our side factorizes the Hessian and packs the weights; the plain loop does not pack.
 
     Args:
-        repeats: pairs of runs behind each ratio.
-        device: of the weights.
-        sizes: of the square linears.
+        repeats: Pairs of runs behind each ratio.
+        device: Of the weights.
+        sizes: Of the square linears.
     """
     # Scales in single precision, as in the published code: half precision would send BiLLM's later
     # blocks another way.
@@ -127,9 +127,9 @@ def output_error(result: Tensor, weight: Tensor, hessian: Tensor) -> float:
     """Squared change of a linear's output: trace of (W' - W) H (W' - W)^T.
 
     Args:
-        result: quantized weight W', (out, in).
-        weight: full-precision weight W, (out, in).
-        hessian: mean of x x^T over the inputs, (in, in).
+        result: Quantized weight W', (out, in).
+        weight: Full-precision weight W, (out, in).
+        hessian: Mean of x x^T over the inputs, (in, in).
     """
     change = result - weight
     return float(((change @ hessian) * change).sum())

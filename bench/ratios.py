@@ -15,9 +15,9 @@ class Ratio:
     """How many times as long the reference takes.
 
     Attributes:
-        median: over the pairs of runs.
-        low: the smallest.
-        high: the largest.
+        median: Over the pairs of runs.
+        low: The smallest.
+        high: The largest.
     """
 
     median: float

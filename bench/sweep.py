@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import statistics
 import tempfile
 from pathlib import Path
@@ -32,7 +33,7 @@ def bench_sweep(repeats: int) -> None:
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as folder:
             store = Store(Path(folder))
-            together.append(seconds_of(lambda store=store: _all_variants(loaded, store)))  # type: ignore[misc]
+            together.append(seconds_of(functools.partial(_all_variants, loaded, store)))
             quantized = _quantized_linears(loaded, store)
         seconds, quantized_alone = _one_variant(loaded, blocks)
         ratios.append(variants * seconds / together[-1])
@@ -65,9 +66,8 @@ def _one_variant(loaded: LoadedModel, blocks: int) -> tuple[float, float]:
             with tempfile.TemporaryDirectory() as folder:
                 store = Store(Path(folder))
                 run = _run(loaded, store, alpha)
-                seconds.append(
-                    seconds_of(lambda run=run, k=k: make_variant(run, _luq(k, ORDERS[0])))  # type: ignore[misc]
-                )
+                make = functools.partial(make_variant, run, _luq(k, ORDERS[0]))
+                seconds.append(seconds_of(make))
                 quantized.append(_quantized_linears(loaded, store))
     return statistics.fmean(seconds), statistics.fmean(quantized)
 

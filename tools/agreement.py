@@ -47,10 +47,10 @@ class Pair:
     """A library's variant and ours.
 
     Attributes:
-        worker: the library.
-        library: its variant.
-        ours: the variant of our method.
-        errors: output errors of both, block by block.
+        worker: The library.
+        library: Its variant.
+        ours: The variant of our method.
+        errors: Output errors of both, block by block.
     """
 
     worker: str
@@ -63,9 +63,9 @@ def same_share(first: BlockWeights, second: BlockWeights, block: nn.Module) -> f
     """Share of the block's weights that agree.
 
     Args:
-        first: quantized weights of the block.
-        second: the same by another method.
-        block: in full precision.
+        first: Quantized weights of the block.
+        second: The same by another method.
+        block: In full precision.
 
     Returns:
         From 0 to 1; None where either side moved scales, so that single weights say nothing.
@@ -85,9 +85,9 @@ def output_error(block: nn.Module, weights: BlockWeights, capture: BlockCapture)
     """Squared change of the block's output, over that of what the block adds to its input.
 
     Args:
-        block: in full precision; left as it is.
-        weights: of the quantized block.
-        capture: inputs and full-precision outputs of the block.
+        block: In full precision; left as it is.
+        weights: Of the quantized block.
+        capture: Inputs and full-precision outputs of the block.
     """
     quantized = copy.deepcopy(block)
     for name, packed in weights.linears.items():
@@ -105,8 +105,8 @@ def compare(run: CalibrationRun, workers: WorkersConfig) -> Table:
     """Quantize with every library and with our counterparts, and compare.
 
     Args:
-        run: model and calibration data of both.
-        workers: where the libraries' environments are. One that is absent is a row that says so.
+        run: Model and calibration data of both.
+        workers: Where the libraries' environments are. One that is absent is a row that says so.
     """
     table = Table(
         "worker",

@@ -39,9 +39,9 @@ class Percent:
     """A suite's score in per cent of its maximum; MME's is perception and cognition together.
 
     Attributes:
-        score: of all questions.
-        low: lower end of the 95 % interval.
-        high: upper end.
+        score: Of all questions.
+        low: Lower end of the 95 % interval.
+        high: Upper end.
     """
 
     score: float
@@ -81,10 +81,10 @@ def best_constant(
     """The best of the most frequent gold answers when it is given to every question.
 
     Args:
-        store: where results are stored.
-        loaded: prepares the questions; its weights do not matter.
-        suite: that is answered.
-        limit: number of questions, None for all.
+        store: Where results are stored.
+        loaded: Prepares the questions; its weights do not matter.
+        suite: That is answered.
+        limit: Number of questions, None for all.
 
     Returns:
         The answer, and its score in per cent.
@@ -130,11 +130,11 @@ def measure(
     """Scores by title of the suite.
 
     Args:
-        store: where results are stored.
-        loaded: the model that answers.
-        suites: by name.
-        variant: a name for the weights in the model, by which results are stored.
-        limit: number of questions of each suite, None for all.
+        store: Where results are stored.
+        loaded: The model that answers.
+        suites: By name.
+        variant: A name for the weights in the model, by which results are stored.
+        limit: Number of questions of each suite, None for all.
     """
     lm = LuqModel(loaded=loaded, batch_size=64)
     results = (
@@ -152,9 +152,9 @@ def card(training: Mapping[str, Any], limit: int | None, skip_limit: int) -> str
     """Measure the embedded model, and say it in Markdown.
 
     Args:
-        training: last line of the training's log.
-        limit: number of questions of each suite, None for all.
-        skip_limit: the same for a model with a block left out.
+        training: Last line of the training's log.
+        limit: Number of questions of each suite, None for all.
+        skip_limit: The same for a model with a block left out.
     """
     loaded = load_model("mini", "mini", "float32", "cpu")
     with tempfile.TemporaryDirectory() as folder:

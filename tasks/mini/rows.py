@@ -60,8 +60,8 @@ class Drawer:
     """Pictures and questions from one seed.
 
     Attributes:
-        rng: source of all randomness.
-        words: that signs may show.
+        rng: Source of all randomness.
+        words: That signs may show.
     """
 
     def __init__(self, seed: str):
@@ -218,11 +218,11 @@ def pope_rows(d: Drawer, count: int) -> Iterator[Row]:
     while written < count:
         picture = d.picture("scene")
         assert isinstance(picture, Scene)
-        asked = scenes.pope_questions(picture, splits[(written // 6) % 3], d.rng)
-        if len(asked) < 6:
+        batch = scenes.pope_questions(picture, splits[(written // 6) % 3], d.rng)
+        if len(batch) < 6:
             continue
         image = d.draw(picture)
-        for question in asked:
+        for question in batch:
             yield {
                 "id": str(written),
                 "question_id": str(written),

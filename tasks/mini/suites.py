@@ -29,9 +29,9 @@ class SuiteRows:
     """How the data set of one suite is drawn.
 
     Attributes:
-        split: name of the real data set's split.
-        rows: draws at least so many.
-        picture: column of the picture.
+        split: Name of the real data set's split.
+        rows: Draws at least so many.
+        picture: Column of the picture.
     """
 
     split: str
@@ -56,9 +56,9 @@ def suite_rows(suite: str, count: int, *, seed: int = SEED) -> list[Row]:
     """Draw the rows of one suite.
 
     Args:
-        suite: a name in `SUITES`.
-        count: fewest rows; a pair or group that belongs together is never cut.
-        seed: equal seeds give equal rows.
+        suite: A name in `SUITES`.
+        count: Fewest rows; a pair or group that belongs together is never cut.
+        seed: Equal seeds give equal rows.
     """
     return list(SUITES[suite].rows(Drawer(f"{suite}-{seed}-{VERSION}"), count))
 

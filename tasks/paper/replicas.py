@@ -83,9 +83,9 @@ def replica(suite: str, count: int, seed: int = SEED) -> datasets.DatasetDict:
     MMBench's rotations are apart from each other, as in the real one.
 
     Args:
-        suite: a name in `REPLICAS`.
-        count: fewest rows.
-        seed: equal seeds give equal rows.
+        suite: A name in `REPLICAS`.
+        count: Fewest rows.
+        seed: Equal seeds give equal rows.
     """
     rows = [REPLICAS[suite][1](row) for row in mini.suite_rows(suite, count, seed=seed)]
     if suite == "mmbench":

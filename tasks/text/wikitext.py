@@ -12,7 +12,7 @@ def file_rows(path: Path) -> list[str]:
     """The lines of a UTF-8 file as the hub's WikiText has them.
 
     Args:
-        path: of the file; what follows its last line break is left out.
+        path: Of the file; what follows its last line break is left out.
 
     Returns:
         Each line with its line break; blank lines are empty.
@@ -35,8 +35,8 @@ def text_results(doc: dict[str, Any], results: list[float]) -> dict[str, tuple[f
     """Log-likelihood with the number of words and of bytes, for lm-eval to add up.
 
     Args:
-        doc: row with the text; words are what white space separates.
-        results: log-likelihood of the text, in nats.
+        doc: Row with the text; words are what white space separates.
+        results: Log-likelihood of the text, in nats.
     """
     (loglikelihood,) = results
     words, size = len(re.split(r"\s+", doc["text"])), len(doc["text"].encode())

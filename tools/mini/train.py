@@ -118,8 +118,8 @@ def count_by_skill(predicted: Tensor, batch: dict[str, Tensor]) -> Floats:
     """Tokens predicted rightly, and all tokens of answers, by skill.
 
     Args:
-        predicted: most likely next tokens, (B, T - 1).
-        batch: of `collate`.
+        predicted: Most likely next tokens, (B, T - 1).
+        batch: Of `collate`.
 
     Returns:
         (2, skills).
@@ -136,10 +136,10 @@ class Trainer:
     """One of the processes that train the model together.
 
     Attributes:
-        step: steps that are done.
-        seconds: of training, over all runs.
-        sequences: pictures that the model has seen.
-        diet: how often each skill is drawn.
+        step: Steps that are done.
+        seconds: Of training, over all runs.
+        sequences: Pictures that the model has seen.
+        diet: How often each skill is drawn.
     """
 
     def __init__(self, options: Options, rank: int):

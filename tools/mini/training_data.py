@@ -33,12 +33,12 @@ class Row:
     """One packed row; all lists but `images` have an entry a token.
 
     Attributes:
-        tokens: ids.
-        labels: ids that are trained, else IGNORED.
-        positions: of the token; questions about one picture all begin behind it.
-        segment: number of the picture or text that the token belongs to.
-        question: number of the question about it, 0 for the picture or text itself.
-        skill: index into SKILL_NAMES on answers, else -1.
+        tokens: Ids.
+        labels: Ids that are trained, else IGNORED.
+        positions: Of the token; questions about one picture all begin behind it.
+        segment: Number of the picture or text that the token belongs to.
+        question: Number of the question about it, 0 for the picture or text itself.
+        skill: Index into SKILL_NAMES on answers, else -1.
         images: (64, 64, 3) uint8 each.
     """
 
@@ -74,8 +74,8 @@ class Diet:
     """How often each skill is drawn: more while its answers are still wrong.
 
     Attributes:
-        floor: what a skill that is always answered rightly weighs.
-        accuracy: moving average by skill, in the order of SKILL_NAMES.
+        floor: What a skill that is always answered rightly weighs.
+        accuracy: Moving average by skill, in the order of SKILL_NAMES.
     """
 
     def __init__(self, floor: float = 0.06):
@@ -86,9 +86,9 @@ class Diet:
         """Take new counts into the average.
 
         Args:
-            right: tokens predicted rightly, by skill.
-            total: tokens, by skill; skills without any keep their average.
-            decay: weight of the old average.
+            right: Tokens predicted rightly, by skill.
+            total: Tokens, by skill; skills without any keep their average.
+            decay: Weight of the old average.
         """
         seen = total > 0
         self.accuracy[seen] = decay * self.accuracy[seen] + (1 - decay) * right[seen] / total[seen]
@@ -103,11 +103,11 @@ class TrainingRows:
     """An endless stream of rows from one seed.
 
     Args:
-        processor: its tokenizer and image processor are used.
-        length: tokens of a row.
-        seed: equal seeds and equal diets give equal rows.
-        diet: how often each skill is drawn; read again for every picture.
-        text_share: chance that a text comes next, not a picture.
+        processor: Its tokenizer and image processor are used.
+        length: Tokens of a row.
+        seed: Equal seeds and equal diets give equal rows.
+        diet: How often each skill is drawn; read again for every picture.
+        text_share: Chance that a text comes next, not a picture.
     """
 
     def __init__(
@@ -180,12 +180,16 @@ class TrainingRows:
             name for name in SKILL_NAMES if SKILLS[name][0].split(":")[0] == kind.split(":")[0]
         ]
         shares = [weights[SKILL_NAMES.index(name)] for name in related]
-        asked: set[str] = set()
+        prompts: set[str] = set()
         parts: list[tuple[list[int], list[int], int]] = []
         used = len(row.tokens) + len(self._head)
         for name in [first, *rng.choices(related, shares, k=2 * QUESTIONS_PER_PICTURE)]:
             question = SKILLS[name][1](picture, rng)
-            if question is None or question.prompt in asked or len(parts) == QUESTIONS_PER_PICTURE:
+            if (
+                question is None
+                or question.prompt in prompts
+                or len(parts) == QUESTIONS_PER_PICTURE
+            ):
                 continue
             prompt, answer = (
                 self.encode(question.prompt) + self._ask,
@@ -194,7 +198,7 @@ class TrainingRows:
             if used + len(prompt) + len(answer) > self.length:
                 continue
             used += len(prompt) + len(answer)
-            asked.add(question.prompt)
+            prompts.add(question.prompt)
             parts.append(
                 (prompt + answer, [IGNORED] * len(prompt) + answer, SKILL_NAMES.index(name))
             )
@@ -214,8 +218,8 @@ def collate(
     Args:
         rows: B of them.
         length: T, to which they are padded or cut.
-        pad: id of the padding token.
-        image_processor: whose mean and standard deviation are used.
+        pad: Id of the padding token.
+        image_processor: Whose mean and standard deviation are used.
 
     Returns:
         `input_ids`, `labels`, `position_ids` and `skill` (B, T) int64; `attention` (B, 1, T, T)

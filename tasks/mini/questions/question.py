@@ -17,11 +17,11 @@ class Question:
     """A question with its answer.
 
     Attributes:
-        suite: mme, mmbench, textvqa, ... or a kind that only training asks.
-        category: as the data set names it.
-        text: as the data set has it.
-        answer: the right one; with options, one of them.
-        options: of a multiple choice, in the order of their letters.
+        suite: Mme, mmbench, textvqa, ... or a kind that only training asks.
+        category: As the data set names it.
+        text: As the data set has it.
+        answer: The right one; with options, one of them.
+        options: Of a multiple choice, in the order of their letters.
     """
 
     suite: str
@@ -63,11 +63,11 @@ def as_choice(
     """The same question with lettered options.
 
     Args:
-        question: without options.
-        picture: from which wrong options are taken, where it shows any.
-        rng: source of all randomness.
-        suite: that asks it.
-        count: number of options, 2 to 4.
+        question: Without options.
+        picture: From which wrong options are taken, where it shows any.
+        rng: Source of all randomness.
+        suite: That asks it.
+        count: Number of options, 2 to 4.
     """
     answer = question.answer
     if answer in COLORS:

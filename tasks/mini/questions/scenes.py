@@ -117,11 +117,11 @@ def gqa_compare(picture: Picture, rng: random.Random) -> Question | None:
     a, b = rng.sample(picture.unique(), 2)
     relation = rng.choice(relations(a, b))
     answer = "yes" if rng.random() < 0.5 else "no"
-    asked = relation if answer == "yes" else OPPOSITE[relation]
+    stated = relation if answer == "yes" else OPPOSITE[relation]
     return Question(
         "gqa",
         "verify",
-        f"Is the {a.color} {a.kind} {RELATION_TEXT[asked]} the {b.color} {b.kind}?",
+        f"Is the {a.color} {a.kind} {RELATION_TEXT[stated]} the {b.color} {b.kind}?",
         answer,
     )
 
@@ -130,10 +130,10 @@ def pope_questions(picture: Scene, split: str, rng: random.Random) -> list[Quest
     """Up to three present and as many absent kinds of one scene, asked as POPE does.
 
     Args:
-        picture: the scene.
-        split: random, popular (frequent kinds are absent) or adversarial (kinds that often occur
+        picture: The scene.
+        split: Random, popular (frequent kinds are absent) or adversarial (kinds that often occur
             with those present).
-        rng: source of all randomness.
+        rng: Source of all randomness.
     """
     present = list(dict.fromkeys(t.kind for t in picture.things))
     absent = [k for k in KINDS if k not in present]

@@ -27,8 +27,8 @@ def draw(picture: Picture, rng: random.Random) -> Image.Image:
     Glyphs are shifted by up to one pixel, colours and background jittered, pixel noise added.
 
     Args:
-        picture: what is shown.
-        rng: seeds all of this.
+        picture: What is shown.
+        rng: Seeds all of this.
     """
     noise = np.random.default_rng(rng.getrandbits(64))
     canvas = np.full(
@@ -58,7 +58,7 @@ def glyph_mask(symbol: str) -> Mask:
     """Coverage of a symbol in its cell, drawn four times larger and averaged down.
 
     Args:
-        symbol: of a `Glyph`, but for bars.
+        symbol: Of a `Glyph`, but for bars.
 
     Returns:
         (16, 16) float32 from 0 to 1.

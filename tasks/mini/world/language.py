@@ -113,7 +113,7 @@ def words_on_signs(*, held_out: bool) -> tuple[str, ...]:
     """Words that fit into a row of four cells and that the tokenizer spells.
 
     Args:
-        held_out: those of the evaluation, else those of training; no word is in both.
+        held_out: Those of the evaluation, else those of training; no word is in both.
     """
     words = HELD_OUT_WORDS if held_out else TRAINING_WORDS
     return tuple(w for w in words if len(w) <= 4 and w not in WHOLE_WORDS)
@@ -123,9 +123,9 @@ def random_letters(rng: random.Random, low: int = 2, high: int = 4) -> str:
     """A random string that is no word of the templates or of the evaluation.
 
     Args:
-        rng: source of all randomness.
-        low: fewest letters.
-        high: most letters.
+        rng: Source of all randomness.
+        low: Fewest letters.
+        high: Most letters.
     """
     while True:
         text = "".join(rng.choice(LETTERS) for _ in range(rng.randint(low, high)))

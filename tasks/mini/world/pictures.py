@@ -44,11 +44,11 @@ class Glyph:
     """What one cell shows.
 
     Attributes:
-        row: from the top, 0 to 3.
-        column: from the left, 0 to 3.
-        symbol: a kind, a letter, a digit, one of `+-=>?`, or `bar`.
-        color: a name in `COLORS`.
-        fill: share of the cell that a bar covers.
+        row: From the top, 0 to 3.
+        column: From the left, 0 to 3.
+        symbol: A kind, a letter, a digit, one of `+-=>?`, or `bar`.
+        color: A name in `COLORS`.
+        fill: Share of the cell that a bar covers.
     """
 
     row: int

@@ -29,9 +29,9 @@ def random_picture(kind: str, rng: random.Random, word: Callable[[], str]) -> Pi
     """A picture of one kind.
 
     Args:
-        kind: scene, sign, form, chart, board, or board:CONTENT (see `random_board`).
-        rng: source of all randomness but the words'.
-        word: gives the words on signs.
+        kind: Scene, sign, form, chart, board, or board:CONTENT (see `random_board`).
+        rng: Source of all randomness but the words'.
+        word: Gives the words on signs.
     """
     name, _, content = kind.partition(":")
     if name == "scene":
@@ -69,8 +69,8 @@ def random_sign(rng: random.Random, word: Callable[[], str]) -> Sign:
     """Two words and up to three objects.
 
     Args:
-        rng: source of all randomness but the words'.
-        word: gives a word of 2 to 4 letters; training and evaluation pass different ones.
+        rng: Source of all randomness but the words'.
+        word: Gives a word of 2 to 4 letters; training and evaluation pass different ones.
     """
     rows = sorted(rng.sample(range(GRID), 2))
     colors = rng.sample(list(COLORS), 2)
@@ -112,8 +112,8 @@ def random_board(rng: random.Random, *, content: str | None = None) -> Board:
     """A board with something to read.
 
     Args:
-        rng: source of all randomness.
-        content: sum, sequence, numbers, program or word; None draws one of them.
+        rng: Source of all randomness.
+        content: Sum, sequence, numbers, program or word; None draws one of them.
     """
     content = content or rng.choice(("sum", "sequence", "numbers", "program", "word"))
     if content == "program":
