@@ -169,6 +169,17 @@ def test_a_command_that_cannot_be_is_noticed(words, capsys):
         check_command(words)
 
 
+def test_the_sweep_of_the_guide_is_one(run, tmp_path):
+    text = (ROOT / "docs" / "guides" / "sweeps.md").read_text(encoding="utf-8")
+    (sweep,) = re.findall(r"^```yaml\n(.*?)^```", text, re.S | re.M)
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "mine.yaml").write_text(sweep)
+    store = f"store={tmp_path / 'runs'}"
+    code, table = run("--config-dir", str(tmp_path), "+sweep=mine", "stage=plan", store)
+    assert code == 0, table
+    assert re.search(r"gptq3-g64 +3\.00 +3\.297", table), table
+
+
 @each_page()
 def test_every_program_that_is_named_exists(page):
     for line in code(page.read_text(encoding="utf-8")):
