@@ -1,5 +1,6 @@
-"""`python -m tests.requirements --write`: docs/reliability.md, which says by what tests each
-requirement is shown.
+"""`python -m tests.requirements --write`: docs/reliability.md, the tests of each requirement.
+
+A test named `test_rN_...` shows requirement N. Without `--write` the page is printed.
 """
 
 from __future__ import annotations
@@ -8,9 +9,10 @@ import argparse
 import ast
 import re
 from collections.abc import Iterator
-from pathlib import Path
+from dataclasses import dataclass
 
-ROOT = Path(__file__).parent.parent
+from tests.paths import ROOT
+
 PAGE = ROOT / "docs" / "reliability.md"
 REQUIREMENTS = {
     1: (
@@ -21,7 +23,7 @@ REQUIREMENTS = {
         "Answers are keyed by the content of the weights, the processor, the question, its pictures"
         " and arguments, batch size and version."
     ),
-    3: "Empty answers are kept and replayed; errors are never kept as answers.",
+    3: "Empty answers are stored and used again; errors are never stored as answers.",
     4: (
         "Errors, empty, unparseable and wrong answers are counted apart; too many errors fail the"
         " cell, which then has no score."
@@ -35,7 +37,7 @@ REQUIREMENTS = {
     8: "Checkpoints are safetensors with a SHA-256 for each tensor, checked when they are loaded.",
     9: "NaN or infinity in activations, weights or Hessians stops that layer, with its name.",
     10: (
-        "A singular Hessian raises the damping within bounds, which is told; there is no silent"
+        "A singular Hessian raises the damping within bounds, which is reported; there is no silent"
         " fall-back to rounding."
     ),
     11: "Dead columns leave the calibration output as it is.",
@@ -81,15 +83,27 @@ REQUIREMENTS = {
 }
 
 
-def shown_by() -> dict[int, list[tuple[str, str, bool]]]:
-    """By requirement:
+@dataclass(frozen=True)
+class Test:
+    """A test that shows a requirement.
 
-    (file, test, whether it is marked slow) of every test with its number in the name.
+    Attributes:
+        file: Below the root of the repository.
+        name: Of the function.
+        slow: Whether the default suite leaves it out.
     """
-    found: dict[int, list[tuple[str, str, bool]]] = {number: [] for number in REQUIREMENTS}
+
+    file: str
+    name: str
+    slow: bool
+
+
+def tests_by_requirement() -> dict[int, list[Test]]:
+    """The tests of every requirement, by its number."""
+    tests: dict[int, list[Test]] = {number: [] for number in REQUIREMENTS}
     for path in sorted((ROOT / "tests").rglob("test_*.py")):
         nodes = ast.parse(path.read_text()).body
-        of_all = [
+        module_marks = [
             node.value
             for node in nodes
             if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "pytestmark"
@@ -98,15 +112,14 @@ def shown_by() -> dict[int, list[tuple[str, str, bool]]]:
             if isinstance(node, ast.FunctionDef) and (
                 match := re.match(r"test_r(\d+)_", node.name)
             ):
-                slow = any(
-                    "pytest.mark.slow" in ast.unparse(mark)
-                    for mark in (*node.decorator_list, *of_all)
-                )
-                found[int(match[1])].append((str(path.relative_to(ROOT)), node.name, slow))
-    return found
+                marks = map(ast.unparse, (*node.decorator_list, *module_marks))
+                slow = any("pytest.mark.slow" in mark for mark in marks)
+                tests[int(match[1])].append(Test(str(path.relative_to(ROOT)), node.name, slow))
+    return tests
 
 
 def page() -> Iterator[str]:
+    """The page, line by line."""
     yield "# Reliability: what is promised, and the tests that show it"
     yield ""
     yield (
@@ -116,22 +129,29 @@ def page() -> Iterator[str]:
     yield ""
     yield "| # | requirement | tests |"
     yield "|---|---|---|"
-    for number, tests in shown_by().items():
+    for number, tests in tests_by_requirement().items():
         names = [
-            f"`{name.removeprefix(f'test_r{number}_')}`{' *(slow)*' if slow else ''} in {file}"
-            for file, name, slow in tests
+            f"`{test.name.removeprefix(f'test_r{number}_')}`{' *(slow)*' if test.slow else ''}"
+            f" in {test.file}"
+            for test in tests
         ]
         yield f"| R{number} | {REQUIREMENTS[number]} | {'<br>'.join(names)} |"
 
 
 def text() -> str:
+    """The page."""
     return "\n".join(page()) + "\n"
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
+def main() -> None:
+    """Write or print the page."""
+    parser = argparse.ArgumentParser(prog="python -m tests.requirements", description=__doc__)
     parser.add_argument("--write", action="store_true")
     if parser.parse_args().write:
-        PAGE.write_text(text())
+        PAGE.write_text(text(), encoding="utf-8")
     else:
         print(text(), end="")  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

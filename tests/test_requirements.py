@@ -5,7 +5,7 @@ from tests import requirements
 
 @pytest.mark.parametrize("number", requirements.REQUIREMENTS)
 def test_every_requirement_has_a_test_with_its_number_in_the_default_suite(number):
-    assert any(not slow for _, _, slow in requirements.shown_by()[number])
+    assert any(not test.slow for test in requirements.tests_by_requirement()[number])
 
 
 def test_the_table_is_that_of_the_tests():
