@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import hydra
@@ -15,7 +16,7 @@ from harness import distributed
 from harness.cli.command import Command
 from harness.cli.display import Display
 from harness.cli.hydra_plugins import register
-from harness.config.compose import COMPOSE_ERRORS, explain, register_schema
+from harness.config.compose import COMPOSE_ERRORS, CONFIG_DIR, explain, register_schema
 from harness.errors import ConfigError, ExitCode, StoreError
 from harness.paths import CONF
 from harness.stages.base import Outcome
@@ -28,13 +29,15 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"  # exceptions come here instead of ending the process
     register_schema()
     register()
+    sys.argv[1:] = _options_first(sys.argv[1:])
     with Display(quiet=_quiet(sys.argv[1:])) as display:
         if "stage=list" in sys.argv[1:]:  # without Hydra, which would make a folder of logs
             outcome: Outcome = find_stage("list").run([], display)
             return outcome.exit_code
         command = Command(display)
         try:
-            _compose_and_run(command)
+            with _config_dir_of(sys.argv[1:]):
+                _compose_and_run(command)
         except StoreError as error:
             return _fail(str(error))
         except OSError as error:  # Hydra makes its folder of logs inside the store
@@ -94,6 +97,26 @@ def _fail(message: str) -> int:
 def _quiet(arguments: Sequence[str]) -> bool:
     asked = any(one.split("=")[0] == "quiet" and one.lower().endswith("true") for one in arguments)
     return asked or distributed.rank() > 0
+
+
+def _options_first(arguments: Sequence[str]) -> list[str]:
+    """Hydra refuses options that stand between overrides: `method=fp,gptq4 -m limit=4`."""
+    overrides = [one for one in arguments if "=" in one and not one.startswith("-")]
+    return [*(one for one in arguments if one not in overrides), *overrides]
+
+
+@contextlib.contextmanager
+def _config_dir_of(arguments: Sequence[str]) -> Iterator[None]:
+    """Inside, every process that is started knows the folder that --config-dir names."""
+    for number, one in enumerate(arguments):
+        name, _, value = one.partition("=")
+        if name in ("--config-dir", "-cd"):
+            folder = value or "".join(arguments[number + 1 : number + 2])
+            os.environ[CONFIG_DIR] = str(Path(folder).absolute())
+    try:
+        yield
+    finally:
+        os.environ.pop(CONFIG_DIR, None)
 
 
 def _refuse_several_sweeps(arguments: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,6 +28,7 @@ COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError,
 # Where the classes of `harness.cli.hydra_plugins` are found: Hydra takes plugins of the namespace
 # `hydra_plugins` only.
 PLUGINS = "hydra_plugins.luq"
+CONFIG_DIR = "LUQ_CONFIG_DIR"
 
 
 @dataclass
@@ -63,21 +65,31 @@ def compose(overrides: Sequence[str]) -> Config:
     Raises:
         ConfigError: With Hydra's explanation, or that of `check`.
     """
-    return _compose(tuple(overrides))
+    return _compose(tuple(overrides), config_dir())
 
 
 @functools.lru_cache(maxsize=512)  # the jobs of a sweep are announced before they run
-def _compose(overrides: tuple[str, ...]) -> Config:
+def _compose(overrides: tuple[str, ...], folder: str) -> Config:
     try:
         if GlobalHydra.instance().is_initialized():
             return to_config(hydra.compose("config", list(overrides)))
         register_schema()
+        own = [f"hydra.searchpath=[file://{folder}]"] if folder else []
         with hydra.initialize_config_dir(str(CONF), version_base="1.3"):
-            return to_config(hydra.compose("config", list(overrides)))
+            return to_config(hydra.compose("config", [*overrides, *own]))
     except ConfigError:
         raise
     except COMPOSE_ERRORS as error:
         raise ConfigError(explain(error)) from error
+
+
+def config_dir() -> str:
+    """The folder of one's own files of the configuration, "" for none.
+
+    Hydra's option --config-dir; it is an environment variable so that the processes of launchers
+    have it too.
+    """
+    return os.environ.get(CONFIG_DIR, "")
 
 
 def to_config(raw: DictConfig) -> Config:

@@ -36,7 +36,7 @@ def launch(jobs: Sequence[Job], progress: Progress) -> list[JobResult]:
     gpus = count_gpus() if config.model.device != "cpu" else 0
     workers = config.launcher.workers or default_workers(gpus)
     on_gpus = f" on {gpus} GPUs" if gpus else ""
-    progress.announce(len(jobs), 0, f"{len(jobs)} jobs in {workers} processes{on_gpus}")
+    progress.announce(len(jobs), 0, f"{len(jobs)} jobs, {workers} at once{on_gpus}")
     return run_parallel(shared, workers, gpus, report)
 
 

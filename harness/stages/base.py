@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from harness.config.compose import compose
+from harness.config.compose import compose, config_dir
 from harness.config.schema import Config
 from harness.errors import ExitCode
 from reports.report.lines import CellResult, shown_score
@@ -41,7 +41,9 @@ def read_job(overrides: Sequence[str]) -> Job:
     if config.limit is not None and not any(one.startswith("limit=") for one in own):
         own.append(f"limit={config.limit}")
     sweep = next((one.split("=", 1)[1] for one in overrides if one.startswith("+sweep=")), "")
-    return Job(config, tuple(overrides), shlex.join(["python", "-m", "harness", *own]), sweep)
+    options = ["--config-dir", config_dir()] if config_dir() else []
+    command = shlex.join(["python", "-m", "harness", *options, *own])
+    return Job(config, tuple(overrides), command, sweep)
 
 
 def each_k(job: Job, blocks: int) -> list[Job]:

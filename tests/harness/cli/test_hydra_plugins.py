@@ -49,6 +49,11 @@ def test_every_way_in_which_hydra_sweeps_gives_jobs(run, composed, given, wanted
     assert sorted(methods(composed)) == sorted(wanted)
 
 
+def test_options_may_stand_between_overrides(run, composed):
+    assert run("method=fp,gptq4", "-m", "limit=4")[0] == 0
+    assert methods(composed) == ["method=fp", "method=gptq4"]
+
+
 def test_ranges_are_swept(run, composed):
     assert run("method=luq", "method.k=range(0,9,2)", "-m")[0] == 0
     ks = [next(o for o in job if o.startswith("method.k=")) for job in composed]
@@ -132,3 +137,23 @@ def test_a_stage_of_ones_own_runs_like_the_others(run, monkeypatch):
 def test_a_row_is_what_an_outcome_scores():
     assert Outcome().score is None
     assert CellResult.__name__ in Outcome.__annotations__["rows"]
+
+
+def test_a_folder_of_ones_own_configuration_reaches_every_job(run, tmp_path, narrow_model):
+    """Sweeps and methods of --config-dir, also in the processes of a launcher."""
+    conf = tmp_path / "conf"
+    for group, name, text in (
+        ("sweep", "mine", "# @package _global_\nhydra:\n  mode: MULTIRUN\n  sweeper:\n"
+         "    variants: [method=fp, method=rtn5]\n"),
+        ("method", "rtn5", "name: rtn5\nhigh: {method: rtn, bits: 5}\n"),
+    ):  # fmt: skip
+        (conf / group).mkdir(parents=True)
+        (conf / group / f"{name}.yaml").write_text(text)
+    given = [*TINY, f"model.path={narrow_model}"]
+    code, text = run("--config-dir", str(conf), *given, "+sweep=mine", "launcher=joblib")
+    assert code == 0, text
+    assert "[2/2] " in text
+    cells = [path.read_text() for path in (tmp_path / "runs" / "cells").glob("*/cell.json")]
+    assert len(cells) == 2
+    assert all(f"--config-dir {conf}" in cell for cell in cells)
+    assert run("method=rtn5")[0] == 2
