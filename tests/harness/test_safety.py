@@ -36,11 +36,7 @@ def test_r20_task_files_from_elsewhere_are_never_read(run, tmp_path, place):
     folder.mkdir()
     (folder / "evil.yaml").write_text(EVIL)
     (folder / "evil.py").write_text(f"open({str(canary)!r}, 'w')\ndef touch(*_): return ''\n")
-    given = (
-        str(folder)
-        if place == "absolute"
-        else os.path.relpath(folder, TASKS)
-    )
+    given = str(folder) if place == "absolute" else os.path.relpath(folder, TASKS)
     code, text = run(f"suite.folder={given}", "suite.tasks=[evil]", "method=fp")
     assert code == 2
     assert "choose one of mini, paper" in text
