@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
+from types import FrameType
 
 from harness import __version__
 from harness.errors import ExitCode
@@ -13,9 +15,19 @@ HELP = ("--help", "-h")
 
 def cli() -> None:
     """Console script: ends the process with an `ExitCode`."""
+    interrupted = False
+
+    def interrupt(_signal: int, _frame: FrameType | None) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
     try:
         sys.exit(int(run(sys.argv[1:])))
-    except KeyboardInterrupt:
+    except BaseException:
+        if not interrupted:  # a library may have made another error of the interrupt
+            raise
         print("interrupted: the same command resumes where this one was", file=sys.stderr)
         sys.stderr.flush()
         os._exit(ExitCode.INTERRUPTED)  # threads and workers may still hold the interpreter

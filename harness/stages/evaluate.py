@@ -12,7 +12,7 @@ from harness.errors import CellError
 from harness.evaluation.leakage import refuse_overlap
 from harness.evaluation.registry import open_suites
 from harness.evaluation.suite import EvaluationContext, Suite
-from harness.models.load import LoadedModel, load_model, load_without_weights
+from harness.models.load import LoadedModel, load_without_weights
 from harness.progress import ALREADY, Progress
 from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import (
@@ -28,7 +28,7 @@ from harness.stages.registry import find_stage
 from harness.store.store import Store
 from harness.trackers.guarded import tracked
 from harness.trackers.values import cell_scalars, layer_table
-from harness.variants.calibration_run import CalibrationRun, open_run
+from harness.variants.calibration_run import CalibrationRun, open_model, open_run
 from harness.variants.quantizers import uses_calibration
 from harness.variants.variant import Variant, describe, make_variant
 from luq.decoder.apply import applied
@@ -159,19 +159,6 @@ def evaluation_context(config: Config, calibration_run: CalibrationRun) -> Evalu
     if not uses_calibration(config.method):
         return context
     return replace(context, calibration_pictures=calibration_run.calibration_pictures())
-
-
-def open_model(config: Config) -> LoadedModel:
-    """The model of a configuration, with its weights."""
-    model = config.model
-    return load_model(
-        model.name,
-        model.path,
-        model.dtype,
-        model.device,
-        model.revision,
-        streamed=model.memory == "streamed",
-    )
 
 
 def look_at_model(config: Config) -> LoadedModel:

@@ -197,8 +197,18 @@ def open_run(config: Config, progress: Progress = SILENT) -> CalibrationRun:
     Raises:
         ConfigError: The model cannot be loaded.
     """
+    store = Store(Path(config.store))
+    return CalibrationRun(open_model(config), config.calibration, store, progress)
+
+
+def open_model(config: Config) -> LoadedModel:
+    """Load the model of a configuration, with its weights.
+
+    Raises:
+        ConfigError: The model cannot be loaded.
+    """
     model = config.model
-    loaded = load_model(
+    return load_model(
         model.name,
         model.path,
         model.dtype,
@@ -206,7 +216,6 @@ def open_run(config: Config, progress: Progress = SILENT) -> CalibrationRun:
         model.revision,
         streamed=model.memory == "streamed",
     )
-    return CalibrationRun(loaded, config.calibration, Store(Path(config.store)), progress)
 
 
 @contextlib.contextmanager

@@ -25,16 +25,15 @@ def harness(folder, *arguments, **environment):
 
 
 @pytest.mark.parametrize(
-    "file", ["tasks.py", "tasks/__init__.py", "reports/__init__.py", "conf/config.yaml"]
+    "files", [("tasks.py", "reports/__init__.py", "conf/config.yaml"), ("tasks/__init__.py",)]
 )
-def test_a_module_of_the_same_name_in_the_working_directory_changes_nothing(tmp_path, file):
-    alone = harness(tmp_path, *PLAN)
-    assert alone.returncode == 0, alone.stderr
-    (tmp_path / file).parent.mkdir(exist_ok=True)
-    (tmp_path / file).write_text("raise SystemExit('the wrong module')\n")
-    beside = harness(tmp_path, *PLAN)
-    assert beside.returncode == 0, beside.stderr
-    assert beside.stdout == alone.stdout
+def test_modules_of_the_same_name_in_the_working_directory_change_nothing(tmp_path, files):
+    for file in files:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).write_text("raise SystemExit('the wrong module')\n")
+    done = harness(tmp_path, *PLAN)
+    assert done.returncode == 0, done.stderr
+    assert "mini: 8 decoder blocks of 7 linears" in done.stdout
 
 
 def test_a_program_that_has_imported_such_a_module_is_told_so(tmp_path):
@@ -51,6 +50,21 @@ def test_a_program_that_has_imported_such_a_module_is_told_so(tmp_path):
     assert done.returncode == 1
     assert "harness needs its own package 'tasks'" in done.stderr
     assert "tasks.py" in done.stderr
+
+
+def test_an_interrupt_that_a_library_makes_another_error_of_is_one_all_the_same(tmp_path):
+    """As happens to one that comes in the middle of an import."""
+    program = (
+        "import os, signal, sys, harness.__main__ as main\n"
+        "def run(arguments):\n"
+        "    try: os.kill(os.getpid(), signal.SIGINT)\n"
+        "    except KeyboardInterrupt: raise RecursionError\n"
+        "main.run = run\n"
+        "main.cli()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 130
+    assert done.stderr == "interrupted: the same command resumes where this one was\n"
 
 
 @pytest.mark.parametrize("moment", ["importing", "asking"])

@@ -6,7 +6,8 @@ import pytest
 from rich.console import Console
 
 from harness.cli import display as display_module
-from harness.progress import ALREADY, Display, Eta, duration
+from harness.cli.display import Display
+from harness.progress import ALREADY, Eta, duration
 
 
 class Clock:

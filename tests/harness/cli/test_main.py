@@ -155,7 +155,9 @@ def test_r9_a_layer_that_cannot_be_quantized_fails_its_cell_by_name(
     run, tmp_path, embedded, monkeypatch
 ):
     weight = embedded.blocks[2].self_attn.q_proj.weight
-    monkeypatch.setattr("harness.stages.evaluate.load_model", lambda *_, **_options: embedded)
+    monkeypatch.setattr(
+        "harness.variants.calibration_run.load_model", lambda *_, **_options: embedded
+    )
     kept = weight.data.clone()
     try:
         weight.data[0, 0] = float("nan")

@@ -98,9 +98,9 @@ def test_r5_two_processes_give_the_store_of_one_ask_nothing_twice_and_a_bad_job_
     )
     assert done.returncode == 2, done.stderr
     assert "method.k is 99" in done.stderr
-    assert "4 jobs in 2 processes" in done.stdout
+    assert "4 jobs, 2 at once" in done.stdout
     for what, count in (
-        ("asked", asked(one_by_one)),
+        ("answered", asked(one_by_one)),
         ("quantized", 4),
     ):  # by both processes together
         things = witnessed(log, what)
@@ -158,7 +158,7 @@ def test_cells_can_be_dealt_out_alone_and_are_those_of_whole_jobs(
         dealt.extend(jobs)
         return [run_one(number, job) for number, job in enumerate(jobs)]
 
-    monkeypatch.setattr(launcher, "run_parallel", in_this_process)
+    monkeypatch.setattr("harness.launchers.launch.run_parallel", in_this_process)
     rtn = "method.order=depth method.low=rtn2 method.high=rtn4"
     given = [
         variants("method=fp", f"method=luq method.k=quarters {rtn}", "stage=entropy"),

@@ -68,7 +68,7 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
     ]
     with monkeypatch.context() as patched:
         patched.setattr(
-            "harness.stages.evaluate.load_model",
+            "harness.variants.calibration_run.load_model",
             lambda *_, **__: pytest.fail("weights were loaded"),
         )
         assert "2 done, 0 running, 0 failed, 0 missing" in run(*given, "stage=status")[1]
