@@ -54,6 +54,11 @@ def evaluate(
         CellError: A variant could not be quantized or evaluated; the others are in the store.
         StoreError: The store cannot be read or written.
     """
+    if isinstance(suites, str) or isinstance(overrides, str) or not suites:
+        raise ConfigError(
+            f"suites and overrides are lists, and suites is not empty; they are {suites!r} and "
+            f"{overrides!r}"
+        )
     given = [f"model={model}", f"method={method}", f"store={store}"]
     given += [f"limit={limit}"] if limit is not None else []
     outcome = Outcome()

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import re
 import shlex
 import tomllib
 from pathlib import Path
+
+from luq.quantizers import registry
 
 FILE = re.compile(r"^`([^`\n]+)`:\n\n```\w*\n(.*?)^```$", re.M | re.S)
 COMMAND = re.compile(r"^python -m harness (.*)$", re.M)
@@ -45,3 +48,7 @@ def install_entry_points(
         lines += [f"[{group}]", *(f"{point} = {value}" for point, value in points.items())]
     (info / "entry_points.txt").write_text("\n".join(lines) + "\n")
     monkeypatch.syspath_prepend(str(folder))
+    # What was registered before in this process must not hide the package, nor it what comes after.
+    fresh = functools.cache(registry._import_entry_points.__wrapped__)
+    monkeypatch.setattr(registry, "QUANTIZERS", dict(registry.QUANTIZERS))
+    monkeypatch.setattr(registry, "_import_entry_points", fresh)

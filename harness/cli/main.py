@@ -63,6 +63,12 @@ def _compose_and_run(command: Command) -> None:
         command.bad_configs.append(str(error))
     except (HydraException, OmegaConfBaseException) as error:
         command.bad_configs.append(explain(error))
+    except AssertionError:
+        if command.begun:
+            raise
+        command.bad_configs.append(
+            "Hydra finds no value to sweep; does a glob() or range() match anything?"
+        )
     except COMPOSE_ERRORS as error:
         if command.begun:
             raise

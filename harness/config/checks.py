@@ -105,6 +105,11 @@ def _check_method(method: MethodConfig) -> None:
         not number or int(method.k) >= 0,
         f"method.k is {method.k}; it is a number of decoder blocks, 0 or more",
     )
+    _require(
+        method.name != "custom" or bool(method.low or method.high or method.candidates),
+        "method=custom quantizes nothing; give a quantizer: 'method.high={method: NAME}', and a "
+        "method.name",
+    )
     if method.candidates:
         _require(
             not method.low and not method.high,

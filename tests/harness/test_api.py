@@ -74,6 +74,8 @@ def test_reading_changes_nothing(evaluate, tmp_path):
     ("options", "said"),
     [
         ({"method": "gptq"}, "gptq"),
+        ({"suites": "mini_gqa"}, "suites and overrides are lists"),
+        ({"suites": []}, "suites is not empty"),
         ({"overrides": ["calibration.alpha=2"]}, "calibration.alpha is 2"),
         ({"method": "luq", "overrides": ["method.k=9"]}, "has 4 decoder blocks"),
     ],

@@ -96,6 +96,8 @@ def test_luq_at_all_blocks_is_billm_and_in_between_bits_lie_in_between(run, tmp_
         (["method=luq", "method.order=entropie"], "choose one of entropy"),
         (["method=gptq4", "+method.high.bit=3"], "gptq has no option bit"),
         (["method=billm", "method.high.variant=paper"], "variant must be code or fixed"),
+        (["method=custom"], "method=custom quantizes nothing; give a quantizer"),
+        (["method=glob(xyz*)", "-m"], "does a glob() or range() match anything?"),
         (["stage=evaluat"], "stage is 'evaluat'; choose one of evaluate, entropy, stability"),
         (["model.path=/nowhere/model"], "cannot load model"),
         (["model.dtype=int8"], "model.dtype is 'int8'"),
