@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig
 
-from harness.config.schema import Config
 from harness.errors import ConfigError, ExitCode
 from harness.launchers.launch import launch
 from harness.progress import Progress
@@ -111,8 +110,3 @@ class Command:
     def exit_code(self) -> ExitCode:
         """What the command ends with."""
         return ExitCode.BAD_CONFIG if self.bad_configs else self.outcome.exit_code
-
-    @property
-    def last(self) -> Config | None:
-        """The configuration whose store gets a report."""
-        return None if self.reported is None else self.reported.config

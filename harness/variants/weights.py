@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from harness.config.schema import WorkersConfig
 from harness.store import digest
@@ -147,50 +147,43 @@ class _Entries:
             self._run.save_factors(block, self._stats.pop(block))
 
 
-class GraftedWeights:
+class _WeightsBehindBlocks:
+    """Blocks calibrated behind blocks that are quantized already, as `quantize` has it."""
+
+    quantize: ClassVar[Callable[..., dict[int, BlockWeights]]]
+
+    def __init__(self, run: CalibrationRun, workers: WorkersConfig | None = None):
+        """Use the bank of the run's store; see `weight_source`."""
+        self.run, self.workers = run, workers
+
+    def weights(self, plan: Plan) -> dict[int, BlockWeights]:
+        """See `WeightSource`."""
+        run = self.run
+        fill_from_workers(run, plan.methods.values(), self.workers)
+        with _quantizing(run, plan.methods.values()):
+            return self.quantize(
+                run.loaded.model,
+                run.loaded.family,
+                plan,
+                lambda: run.data.sequences,
+                StoredBank(run.store, run.origin),
+            )
+
+
+class GraftedWeights(_WeightsBehindBlocks):
     """Blocks calibrated behind blocks quantized by their own method (`method.inputs=graft`): taken
     from one whole-model run of each method.
     """
 
-    def __init__(self, run: CalibrationRun, workers: WorkersConfig | None = None):
-        """Use the bank of the run's store; see `weight_source`."""
-        self.run, self.workers = run, workers
-
-    def weights(self, plan: Plan) -> dict[int, BlockWeights]:
-        """See `WeightSource`."""
-        run = self.run
-        fill_from_workers(run, plan.methods.values(), self.workers)
-        with _quantizing(run, plan.methods.values()):
-            return grafted_weights(
-                run.loaded.model,
-                run.loaded.family,
-                plan,
-                lambda: run.data.sequences,
-                StoredBank(run.store, run.origin),
-            )
+    quantize = staticmethod(grafted_weights)
 
 
-class SequentialWeights:
+class SequentialWeights(_WeightsBehindBlocks):
     """Blocks calibrated behind the quantized blocks of the same plan (`method.inputs=sequential`;
     LUQ, equation 7): plans share the entries of a common prefix.
     """
 
-    def __init__(self, run: CalibrationRun, workers: WorkersConfig | None = None):
-        """Use the bank of the run's store; see `weight_source`."""
-        self.run, self.workers = run, workers
-
-    def weights(self, plan: Plan) -> dict[int, BlockWeights]:
-        """See `WeightSource`."""
-        run = self.run
-        fill_from_workers(run, plan.methods.values(), self.workers)
-        with _quantizing(run, plan.methods.values()):
-            return sequential_weights(
-                run.loaded.model,
-                run.loaded.family,
-                plan,
-                lambda: run.data.sequences,
-                StoredBank(run.store, run.origin),
-            )
+    quantize = staticmethod(sequential_weights)
 
 
 def fill_from_workers(
