@@ -94,7 +94,7 @@ def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
         Salient columns, (columns) bool, and the sparse group among the others, (out, columns) bool.
     """
     order = torch.argsort(saliency.abs().sum(dim=0), descending=True, stable=True)
-    best, salient = float("inf"), torch.zeros(saliency.shape[1], dtype=torch.bool)
+    best, salient = float("inf"), torch.zeros_like(saliency[0], dtype=torch.bool)
     for count in range(1, min(50, saliency.shape[1])):
         chosen = torch.zeros_like(salient)
         chosen[order[:count]] = True
@@ -107,9 +107,8 @@ def plain_search(saliency: Tensor) -> tuple[Tensor, Tensor]:
         if error < best:
             best, salient = error, chosen
     magnitude = torch.where(salient, 0.0, saliency.abs())
-    thresholds = torch.quantile(
-        magnitude.double(), torch.tensor(SPLIT_QUANTILES, dtype=torch.float64)
-    ).float()
+    quantiles = magnitude.new_tensor(SPLIT_QUANTILES, dtype=torch.float64)
+    thresholds = torch.quantile(magnitude.double(), quantiles).float()
     best, sparse = float("inf"), torch.zeros_like(magnitude, dtype=torch.bool)
     for threshold in thresholds:
         high = (magnitude >= threshold) & ~salient

@@ -15,6 +15,7 @@ from harness.variants.calibration_run import CalibrationRun
 from luq.calibration.capture import BlockCapture
 from luq.calibration.entropy import cluster_entropy, without_largest
 from luq.calibration.stability import StableClusters, rank_changes, stable_clusters
+from luq.decoder.streaming import moved_to
 
 VERSION = 1  # of the measurement; part of every key
 KIND = "entropy"
@@ -152,13 +153,14 @@ def _states(run: CalibrationRun, setting: EntropyConfig, capture: BlockCapture) 
     states = capture.outputs
     if setting.at == "input_norm":
         states = [block_input.state[0] for block_input in capture.inputs]
-    norm = _norm(run, setting.at, capture.index)
+    norm, device = _norm(run, setting.at, capture.index), run.loaded.device
     image = getattr(run.loaded.model.config, "image_token_id", None)
-    for state, sequence in zip(states, run.data.sequences, strict=True):
-        ids = sequence["input_ids"][0]
-        is_image = ids == image if image is not None else torch.zeros_like(ids, dtype=torch.bool)
-        masks = {"all": torch.ones_like(is_image), "image": is_image, "text": ~is_image}
-        yield norm(state.to(run.loaded.device))[masks[setting.tokens]]
+    with moved_to(norm, device):  # that of a streamed block lies in a file
+        for state, sequence in zip(states, run.data.sequences, strict=True):
+            ids = sequence["input_ids"][0]
+            is_image = torch.zeros_like(ids, dtype=torch.bool) if image is None else ids == image
+            masks = {"all": torch.ones_like(is_image), "image": is_image, "text": ~is_image}
+            yield norm(state.to(device))[masks[setting.tokens]]
 
 
 def _norm(run: CalibrationRun, at: str, block: int) -> nn.Module:

@@ -12,6 +12,7 @@ from harness.errors import ConfigError
 from harness.models.load import load_model
 from harness.store.states import StoredStates
 from harness.store.store import Store
+from harness.variants.block_entropy import block_entropies
 from harness.variants.calibration_run import CalibrationRun
 from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
@@ -21,6 +22,7 @@ from luq.types import QuantizationError
 from tests import replicas
 from tests.luq.replicas import tiny_llama
 
+CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 BUILDERS = {"llava": replicas.llava, "qwen2_5_vl": replicas.qwen_vl, "qwen2": replicas.qwen2_text}
 CALIBRATION = CalibrationConfig(alpha=0, tokens=512, sequence=32)
 ENTROPY = EntropyConfig(clusters=8, seeds=2)
@@ -173,7 +175,7 @@ def test_a_streamed_model_answers_from_the_command_line(run, tmp_path):
     assert tables[0] == tables[1]
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@CUDA
 def test_a_block_visits_the_device_and_ends_where_it_began_even_when_the_work_fails():
     block, device = tiny_llama().model.layers[0], torch.device("cuda")
     before = {
@@ -194,7 +196,7 @@ def test_a_block_visits_the_device_and_ends_where_it_began_even_when_the_work_fa
     } == before
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@CUDA
 def test_a_streamed_model_on_a_gpu_gives_the_whole_ones_logits_with_its_blocks_elsewhere(folder):
     load_model.cache_clear()
     whole, streamed = (
@@ -205,6 +207,26 @@ def test_a_streamed_model_on_a_gpu_gives_the_whole_ones_logits_with_its_blocks_e
     with torch.inference_mode():
         assert torch.equal(whole.model(input_ids=ids).logits, streamed.model(input_ids=ids).logits)
     load_model.cache_clear()
+
+
+@CUDA
+@pytest.mark.parametrize("at", ["output", "input_norm", "output_norm"])
+def test_a_streamed_model_on_a_gpu_has_the_whole_ones_entropies(at, tmp_path):
+    folder = replicas.llava(tmp_path / "model")
+    load_model.cache_clear()
+    whole, streamed = (
+        block_entropies(
+            CalibrationRun(
+                load_model("r", str(folder), "float32", "cuda", streamed=memory == "streamed"),
+                CALIBRATION,
+                Store(tmp_path / memory),
+            ),
+            dataclasses.replace(ENTROPY, at=at),
+        )
+        for memory in ("full", "streamed")
+    )
+    load_model.cache_clear()
+    assert streamed == whole
 
 
 def test_a_streamed_models_export_is_the_whole_ones(tmp_path):
