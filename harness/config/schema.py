@@ -276,6 +276,8 @@ class Config:
     """Questions answered at once."""
     max_error_share: float = 0.005
     """Share of questions that may raise an error before a cell fails."""
+    retry_failed: bool = False
+    """Try cells again that failed before with the same code and data."""
     baseline: str | None = None
     """Method that stage=gate compares with; null for `method.reference`."""
     margin: float = 1.0

@@ -12,11 +12,12 @@ from dataclasses import replace
 
 from harness.config.schema import Config
 from harness.entry_points import entry_point_names, find_entry_point
-from harness.errors import ConfigError
+from harness.errors import CellError, ConfigError
 from harness.evaluation import text_suite
 from harness.evaluation.pictures import mini
 from harness.evaluation.pictures import suite as picture_suite
 from harness.evaluation.suite import OpenSuites, Suite
+from harness.failures import cause, require_of_a_cell
 from harness.models.load import LoadedModel
 from harness.paths import TASKS
 from harness.store.store import Store
@@ -41,10 +42,16 @@ def open_suites(
 
     Raises:
         ConfigError: A suite is unknown, its data cannot be read, or the model cannot answer it.
+        CellError: Opening one raised anything else.
     """
     batch_size = config.suite.batch_size or config.batch_size
     settings = replace(config.suite, batch_size=batch_size)
-    return find_kind(settings.folder)(settings, loaded, store, seed)
+    opener = find_kind(settings.folder)
+    try:
+        return opener(settings, loaded, store, seed)
+    except (Exception, SystemExit) as error:  # a suite may be anybody's code
+        require_of_a_cell(error)
+        raise CellError(f"{', '.join(settings.tasks)} cannot be opened: {cause(error)}") from error
 
 
 def find_kind(folder: str) -> OpenSuites:
@@ -62,10 +69,11 @@ def find_kind(folder: str) -> OpenSuites:
         raise ConfigError(f"suite.folder is {folder!r}; choose one of {', '.join(known_folders())}")
     try:
         opener: OpenSuites = point.load()
-    except (ImportError, AttributeError) as error:
+    except (Exception, SystemExit) as error:  # importing it runs anybody's code
+        require_of_a_cell(error)
         raise ConfigError(
-            f"suite.folder={folder}: its entry point {point.value} cannot be imported: {error}."
-            " Repair or uninstall the package"
+            f"suite.folder={folder}: its entry point {point.value} cannot be imported:"
+            f" {cause(error)}. Repair or uninstall the package"
         ) from error
     return opener
 

@@ -14,7 +14,7 @@ class JobResult:
     Attributes:
         number: Of the job in its sweep.
         code: Exit code.
-        reason: Why, for a configuration that cannot be or a process that died; else "".
+        reason: Why, for a job that did not end well; else "".
     """
 
     number: int

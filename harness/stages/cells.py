@@ -9,12 +9,14 @@ from typing import Any
 from harness import distributed
 from harness.config.schema import Config, EntropyConfig, MethodConfig
 from harness.evaluation.suite import EvaluationContext, Suite
+from harness.failures import cause, depends_on, fails_again
 from harness.models.load import LoadedModel
 from harness.provenance import provenance
 from harness.stages.base import Job
 from harness.store import digest
 from harness.store.records import (
     load_cell,
+    load_failure,
     load_result,
     remove_failure,
     save_cell,
@@ -144,6 +146,7 @@ def fill_cell(
     )
     save_cell(store, key, cell)
     remove_failure(store, key)
+    remove_failure(store, unopened_key(job.config, suite.name))
     return CellResult(cell=cell, result=result)
 
 
@@ -170,19 +173,38 @@ def _request(job: Job) -> dict[str, Any]:
     }
 
 
-def record_failure(store: Store, key: str, job: Job, suite: str, error: str) -> None:
-    """Keep why a cell could not be filled, for the report."""
+def record_failure(store: Store, key: str, job: Job, suite: str, error: BaseException) -> str:
+    """Keep why a cell could not be filled, for the report.
+
+    Returns:
+        Why, in a line.
+    """
     config = job.config
+    data = (config.calibration.text, config.calibration.image_text, config.suite.data)
     failure = Failure(
         model=config.model.name,
         method=config.method.name,
-        k=int(config.method.k),
+        k=config.method.k if isinstance(config.method.k, int) else 0,
         suite=suite,
         limit=config.limit,
-        error=error,
+        error=cause(error),
         command=job.command,
+        depends_on=depends_on(error, [path for path in data if path]),
     )
     save_failure(store, key, failure)
+    return failure.error
+
+
+def lasting_failure(store: Store, key: str) -> Failure | None:
+    """The failure of a cell that would fail again, as nothing it depended on has changed."""
+    failure = load_failure(store, key)
+    return failure if failure is not None and fails_again(failure.depends_on) else None
+
+
+def unopened_key(config: Config, task: str) -> str:
+    """Key of the failure of a cell whose model or suite could not be opened: of names alone."""
+    parts = [config.model.name, _variant_settings(config.method), asdict(config.calibration)]
+    return digest.of_value([*parts, asdict(config.entropy), config.suite.folder, task])
 
 
 def scores_text(result: SuiteResult) -> str:

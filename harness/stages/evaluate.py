@@ -12,6 +12,7 @@ from harness.errors import CellError
 from harness.evaluation.leakage import refuse_overlap
 from harness.evaluation.registry import open_suites
 from harness.evaluation.suite import EvaluationContext, Suite
+from harness.failures import require_of_a_cell
 from harness.models.load import LoadedModel, load_without_weights
 from harness.progress import ALREADY, Progress
 from harness.stages.base import Job, Outcome, each_k
@@ -20,8 +21,10 @@ from harness.stages.cells import (
     cell_label,
     complete_cell,
     fill_cell,
+    lasting_failure,
     record_failure,
     scores_text,
+    unopened_key,
     variant_name,
 )
 from harness.stages.registry import find_stage
@@ -32,7 +35,6 @@ from harness.variants.calibration_run import CalibrationRun, open_model, open_ru
 from harness.variants.quantizers import uses_calibration
 from harness.variants.variant import Variant, describe, make_variant
 from luq.decoder.apply import applied
-from luq.types import QuantizationError
 from reports.records.results import Block
 
 
@@ -55,19 +57,50 @@ def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
     loaded.prepared.features.attach(
         store, f"{loaded.digest}-{loaded.dtype}", int(config.model.features_gib * 2**30)
     )
-    suites = open_suites(config, loaded, store)
+    try:
+        suites = open_suites(config, loaded, store)
+    except CellError as error:
+        if len(config.suite.tasks) > 1:  # the others can be evaluated
+            alone = [_on_task(job, task) for task in config.suite.tasks]
+            return sum((_evaluate(one, loaded, progress) for one in alone), Outcome())
+        return fail_unopened(job, error, progress)
     keys = {name: cell_key(config, loaded, suite) for name, suite in suites.items()}
-    stored = {name: row for name in suites if (row := complete_cell(store, keys[name]))}
-    todo = distributed.gather([name for name in suites if name not in stored])[0]
-    for name in suites:
+    before = {
+        name: found
+        for name, suite in suites.items()
+        if (found := _before(job, store, suite, keys[name])) is not None
+    }
+    todo = distributed.gather([name for name in suites if name not in before])[0]
+    total = Outcome()
+    for name, (outcome, words) in before.items():
         if name not in todo:
-            progress.finish_cell(cell_label(config, suites[name]), ALREADY)
-    complete = Outcome(rows=tuple(stored.values()))
+            progress.finish_cell(cell_label(config, suites[name]), words)
+            total += outcome
     if not todo:
-        return complete
+        return total
     with store.running("cells", [keys[name] for name in todo]) as finished:
         cells = {keys[name]: suites[name] for name in todo}
-        return complete + _Filling(job, store, loaded, cells, progress, finished).run()
+        return total + _Filling(job, store, loaded, cells, progress, finished).run()
+
+
+def _on_task(job: Job, task: str) -> Job:
+    return replace(job, config=replace(job.config, suite=replace(job.config.suite, tasks=[task])))
+
+
+def _before(job: Job, store: Store, suite: Suite, key: str) -> tuple[Outcome, str] | None:
+    """What came of a cell before, and that in words; None where it has to be filled."""
+    row = complete_cell(store, key)
+    if row is not None:
+        return Outcome(rows=(row,)), ALREADY
+    failure = None if job.config.retry_failed else lasting_failure(store, key)
+    if failure is None:
+        return None
+    words = (
+        f"FAILED before: {failure.error}. It would again, since neither its code nor its data have"
+        " changed; retry_failed=true tries nevertheless"
+    )
+    reason = f"{cell_label(job.config, suite)}: {failure.error}"
+    return Outcome(failed=1, reasons=(reason,)), words
 
 
 @dataclass(frozen=True)
@@ -90,25 +123,25 @@ class _Filling:
         """Quantize the variant and fill its cells."""
         config, loaded = self.job.config, self.loaded
         self.progress.step(f"quantizing {config.method.name}")
+        left, total = dict(self.cells), Outcome()
         try:
             variant, blocks, context = self._quantize()
-        except QuantizationError as error:
-            return sum(
-                (self._fail(key, suite, error) for key, suite in self.cells.items()), Outcome()
-            )
-        total = Outcome()
-        with (
-            tracked(config, "evaluate", variant_name(config), self.job.sweep) as tracker,
-            applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed),
-        ):
-            for number, (key, suite) in enumerate(self.cells.items()):
-                outcome = self._fill(key, suite, variant, blocks, context)
-                for row in outcome.rows:
-                    tracker.scalars(cell_scalars(row.cell, row.result))
-                    if number == 0:
-                        tracker.table("blocks", *layer_table(row.cell))
-                total += outcome
-                self.finished(key)
+            with (
+                tracked(config, "evaluate", variant_name(config), self.job.sweep) as tracker,
+                applied(loaded.model, loaded.family, variant.weights, packed=loaded.streamed),
+            ):
+                for number, (key, suite) in enumerate(self.cells.items()):
+                    outcome = self._fill(key, suite, variant, blocks, context)
+                    del left[key]
+                    for row in outcome.rows:
+                        tracker.scalars(cell_scalars(row.cell, row.result))
+                        if number == 0:
+                            tracker.table("blocks", *layer_table(row.cell))
+                    total += outcome
+                    self.finished(key)
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (of a quantizer, say, or of packed weights)
+            for key, suite in left.items():
+                total += self._fail(key, suite, error)
         return total
 
     def _fill(
@@ -124,7 +157,7 @@ class _Filling:
         try:
             with self.store.claim("cells", key):
                 row = fill_cell(context, self.job, suite, variant, blocks, key)
-        except (CellError, QuantizationError) as error:
+        except (Exception, SystemExit) as error:  # noqa: BLE001 (of data, pictures, scorers)
             return self._fail(key, suite, error)
         self.progress.finish_cell(label, f"done, {scores_text(row.result)}")
         return Outcome(rows=(row,))
@@ -140,11 +173,26 @@ class _Filling:
             context = evaluation_context(config, calibration_run)
         return variant, blocks, context
 
-    def _fail(self, key: str, suite: Suite, error: Exception) -> Outcome:
-        record_failure(self.store, key, self.job, suite.name, str(error))
+    def _fail(self, key: str, suite: Suite, error: BaseException) -> Outcome:
+        require_of_a_cell(error)
         label = cell_label(self.job.config, suite)
-        self.progress.finish_cell(label, f"FAILED: {error}")
-        return Outcome(failed=1, reasons=(f"{label}: {error}",))
+        return _failed(
+            label, record_failure(self.store, key, self.job, suite.name, error), self.progress
+        )
+
+
+def fail_unopened(job: Job, error: BaseException, progress: Progress) -> Outcome:
+    """Record that none of a job's cells could be filled, as its model or a suite was not there."""
+    store, total = Store(Path(job.config.store)), Outcome()
+    for task in job.config.suite.tasks:
+        why = record_failure(store, unopened_key(job.config, task), job, task, error)
+        total += _failed(f"{variant_name(job.config)} on {task}", why, progress)
+    return total
+
+
+def _failed(label: str, why: str, progress: Progress) -> Outcome:
+    progress.finish_cell(label, f"FAILED: {why}")
+    return Outcome(failed=1, reasons=(f"{label}: {why}",))
 
 
 def evaluation_context(config: Config, calibration_run: CalibrationRun) -> EvaluationContext:

@@ -10,8 +10,10 @@ from loguru import logger
 
 from harness.config.schema import Config
 from harness.errors import ConfigError, ExitCode, StoreError
+from harness.failures import cause, require_of_a_cell
 from harness.progress import SILENT, Progress
 from harness.stages.base import Job, Outcome, read_job
+from harness.stages.evaluate import fail_unopened
 from harness.stages.registry import find_stage
 from harness.trackers.base import find_tracker
 
@@ -29,12 +31,23 @@ def check_installed(config: Config) -> None:
 def run_job(job: Job, progress: Progress) -> Outcome:
     """Run the stage of one job.
 
+    Whatever else it raises is the job's failure, and the next one runs.
+
     Raises:
         ConfigError: For a request that cannot be carried out as written.
         StoreError: Where the store cannot be read or written.
     """
     log_to(Path(job.config.store))
-    outcome: Outcome = find_stage(job.config.stage).run([job], progress)
+    stage = find_stage(job.config.stage)
+    try:
+        outcome: Outcome = stage.run([job], progress)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (of a model's files, say)
+        require_of_a_cell(error)
+        if stage.cells:
+            return fail_unopened(job, error, progress)
+        reason = f"{stage.name} with {job.config.method.name}: {cause(error)}"
+        progress.message(f"FAILED {reason}")
+        return Outcome(failed=1, reasons=(reason,))
     return outcome
 
 
@@ -43,11 +56,12 @@ def run_alone(overrides: Sequence[str]) -> tuple[int, str]:
     try:
         job = read_job(overrides)
         check_installed(job.config)
-        return int(run_job(job, SILENT).exit_code), ""
+        outcome = run_job(job, SILENT)
     except ConfigError as error:
         return int(ExitCode.BAD_CONFIG), str(error)
     except StoreError as error:
         return int(ExitCode.FAILED), str(error)
+    return int(outcome.exit_code), "; ".join(outcome.reasons)
 
 
 def log_to(root: Path) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from harness.errors import ConfigError
 from harness.evaluation.registry import open_suites
+from harness.failures import require_of_a_cell
 from harness.progress import Progress, duration
 from harness.stages.base import Job, Outcome, each_k
 from harness.stages.cells import cell_key, cell_label
@@ -59,7 +60,7 @@ class Workload:
 def workload(jobs: Sequence[Job]) -> Workload:
     """Look at every cell of every job.
 
-    Jobs whose configuration cannot be are left out here; they report themselves when they run.
+    Jobs that cannot be opened are left out here; they report themselves when they run.
     """
     cells = done = 0
     left: dict[str, int] = {}
@@ -68,10 +69,14 @@ def workload(jobs: Sequence[Job]) -> Workload:
         if not STAGES[job.config.stage].cells:
             cells += 1
             continue
-        loaded, store = look_at_model(job.config), Store(Path(job.config.store))
+        store = Store(Path(job.config.store))
         try:
+            loaded = look_at_model(job.config)
             suites = open_suites(job.config, loaded, store)
         except ConfigError:
+            continue
+        except Exception as error:  # noqa: BLE001 (of a model's files, say)
+            require_of_a_cell(error)
             continue
         speeds = speeds or _seconds_per_question(store.root)
         for one in each_k(job, len(loaded.blocks)):

@@ -11,7 +11,7 @@ from harness.store.store import Store
 from reports.records.entries import CELL_FILE, MEASUREMENT_FILE, RESULT_FILE
 from reports.records.measurements import Measurement
 from reports.records.results import Cell, Failure, SuiteResult
-from reports.records.schema import to_json
+from reports.records.schema import read_checked, to_json
 
 
 def load_cell(store: Store, key: str) -> Cell | None:
@@ -52,6 +52,16 @@ def save_failure(store: Store, key: str, failure: Failure) -> None:
 def has_failure(store: Store, key: str) -> bool:
     """Whether the last attempt to make the cell of this key failed."""
     return _failure(store, key).exists()
+
+
+def load_failure(store: Store, key: str) -> Failure | None:
+    """Why the last attempt to make the cell of this key failed; None where it did not, or where
+    the record is damaged or a newer harness wrote it: then the attempt is made again.
+    """
+    try:
+        return read_checked(_failure(store, key), Failure)
+    except (OSError, ValueError):
+        return None
 
 
 def remove_failure(store: Store, key: str) -> None:

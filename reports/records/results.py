@@ -215,7 +215,12 @@ def _is(recorded: Mapping[str, Any], expected: Mapping[str, Any] | None) -> bool
 
 
 class Failure(Strict):
-    """A cell that could not be evaluated, and why."""
+    """A cell that could not be evaluated, and why.
+
+    Attributes:
+        depends_on: States by path of the code and the data that it went through: as long as they
+            are the same, it fails again. Empty for what may pass by itself.
+    """
 
     schema_version: Version = SCHEMA_VERSION
     model: str
@@ -225,3 +230,4 @@ class Failure(Strict):
     limit: int | None
     error: str
     command: str
+    depends_on: dict[str, str] = Field(default_factory=dict)

@@ -6,9 +6,10 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 
 from harness.config.schema import Config
-from harness.errors import CellError, ConfigError
+from harness.errors import ConfigError
 from harness.evaluation.leakage import refuse_overlap
 from harness.evaluation.suite import Suite
+from harness.failures import cause, require_of_a_cell
 from harness.progress import Progress
 from harness.stages.cells import scores_text
 from harness.stages.evaluate import evaluation_context
@@ -18,7 +19,7 @@ from harness.variants.variant import Variant, make_variant
 from luq.decoder.apply import applied
 from luq.pipelines.contract import contract_checks
 from luq.pipelines.synthetic import layer_errors
-from luq.types import QuantizationError, Quantizer
+from luq.types import Quantizer
 from reports.records.gate import Check, Measured
 from reports.records.results import SuiteResult
 
@@ -98,10 +99,11 @@ def measure(
             refuse_overlap(config.calibration, suites.values())
         variant = make_variant(calibration_run, method, config.entropy, config.workers)
         results = _results(calibration_run, config, variant, suites, progress)
-    except (CellError, QuantizationError) as error:
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (whatever a backend raises is its failure)
+        require_of_a_cell(error)
         seconds = time.monotonic() - began
         return None, Check(
-            group="answers", name=title, verdict="fail", detail=str(error), seconds=seconds
+            group="answers", name=title, verdict="fail", detail=cause(error), seconds=seconds
         )
     measured = Measured(
         method=method.name,
