@@ -50,5 +50,5 @@ def install_entry_points(
     monkeypatch.syspath_prepend(str(folder))
     # What was registered before in this process must not hide the package, nor it what comes after.
     fresh = functools.cache(registry._import_entry_points.__wrapped__)
-    monkeypatch.setattr(registry, "QUANTIZERS", dict(registry.QUANTIZERS))
+    monkeypatch.setattr(registry, "QUANTIZERS", registry.quantizer_classes())
     monkeypatch.setattr(registry, "_import_entry_points", fresh)

@@ -29,6 +29,7 @@ def test_the_mean_over_suites_is_at_least_75_per_cent(bench):
     assert sum(s.score for s in scores.values()) / len(scores) >= 75
 
 
+@pytest.mark.slow
 def test_no_block_is_dead_weight(bench, embedded):
     """Skipping any one block costs points: a model with idle blocks would flatter every layer-wise
     method.
