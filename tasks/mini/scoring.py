@@ -15,10 +15,30 @@ from lmms_eval.tasks.pope.utils import pope_process_results
 from PIL import Image
 
 
+def pope_reading(response: str) -> str:
+    """What an answer says by the rules of POPE's own scorer: "yes", "no", or "" for neither.
+
+    Only its first sentence counts, and a "no" or "not" in it makes it a "no". Two things differ:
+    case and marks next to a word do not matter ("No!"), and where POPE takes all else for a "yes",
+    silence and babble included, here the word has to be there.
+
+    Source: evaluate.py of https://github.com/AoiDragon/POPE
+    """
+    words = re.findall(r"\w+", re.split(r"[.\n]", response.strip().lower())[0])
+    if "no" in words or "not" in words:
+        return "no"
+    return "yes" if "yes" in words else ""
+
+
 def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
-    """lmms-eval's judgement, and the same with the split for `pope_mean_f1`."""
+    """lmms-eval's judgement, and that of `pope_reading` with the split for `pope_mean_f1`.
+
+    lmms-eval takes "yes" and "no" alone for answers, without as much as a full stop.
+    """
     scored = pope_process_results(doc, results)
-    return {**scored, "pope_mean_f1": {**scored["pope_f1_score"], "split": doc["category"]}}
+    said, gold = pope_reading(results[0]), scored["pope_f1_score"]["ground_truth"]
+    record = {"prediction": said, "ground_truth": gold, "score": float(said == gold)}
+    return {**scored, "pope_mean_f1": {**record, "split": doc["category"]}}
 
 
 def pope_mean_f1(results: list[dict[str, Any]]) -> float:

@@ -2,6 +2,7 @@
 published.
 """
 
+import gzip
 import hashlib
 import io
 import json
@@ -331,15 +332,16 @@ def replayed(embedded, store, tmp_path, name, split, rows, predictions):
 
 
 def recorded(name):
-    return [
-        json.loads(line)
-        for line in (METRICS / f"{name}_llava-v1.5-13b.jsonl").read_text().splitlines()
-    ]
+    """Rows with what a model answered, a line each; compressed files end in .gz."""
+    path = METRICS / name
+    data = path.read_bytes()
+    text = (gzip.decompress(data) if path.suffix == ".gz" else data).decode()
+    return [json.loads(line) for line in text.splitlines()]
 
 
 @needs_answers
 def test_real_mme_answers_get_the_published_scores(embedded, store, tmp_path):
-    rows = recorded("mme")
+    rows = recorded("mme_llava-v1.5-13b.jsonl")
     found = replayed(
         embedded, store, tmp_path, "paper_mme", "test", rows, [row["prediction"] for row in rows]
     )
@@ -351,7 +353,7 @@ def test_real_mme_answers_get_the_published_scores(embedded, store, tmp_path):
 def test_real_pope_answers_get_the_published_score(embedded, store, tmp_path):
     rows = [
         {**row, "image_source": row.pop("image"), "question_id": str(row["question_id"])}
-        for row in recorded("pope")
+        for row in recorded("pope_llava-v1.5-13b.jsonl")
     ]
     found = replayed(
         embedded, store, tmp_path, "paper_pope", "test", rows, [row["prediction"] for row in rows]
@@ -360,9 +362,22 @@ def test_real_pope_answers_get_the_published_score(embedded, store, tmp_path):
 
 
 @needs_answers
+def test_real_pope_answers_in_sentences_get_the_score_of_popes_own_scorer(
+    embedded, store, tmp_path
+):
+    rows = recorded("pope_vila_8b.jsonl.gz")
+    found = replayed(
+        embedded, store, tmp_path, "paper_pope", "test", rows, [row["prediction"] for row in rows]
+    )
+    assert 100 * found["pope_mean_f1"] == pytest.approx(83.3579, abs=5e-5)
+    assert found["pope_f1_score"] == 0  # lmms-eval's own: nobody said "yes" or "no" alone
+
+
+@needs_answers
 def test_real_textvqa_answers_get_the_published_score(embedded, store, tmp_path):
     rows = [
-        {**row, "image_id": row["question_id"], "ocr_tokens": []} for row in recorded("textvqa")
+        {**row, "image_id": row["question_id"], "ocr_tokens": []}
+        for row in recorded("textvqa_llava-v1.5-13b.jsonl")
     ]
     found = replayed(
         embedded,
