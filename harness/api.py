@@ -13,7 +13,7 @@ from harness.progress import SILENT, Progress
 from harness.stages.base import Outcome, read_job
 from harness.stages.registry import find_stage
 from reports.report.leaderboard import build
-from reports.report.lines import CellResult, variant_label
+from reports.report.lines import Line
 from reports.report.read import read_store
 from reports.report.references import compare_with_references
 from reports.report.tables import RESULT_SCHEMA, comparison_rows, result_rows
@@ -89,38 +89,37 @@ def read(store: str | Path = "runs", table: Table = "scores") -> pyarrow.Table:
     rows, _failures, _problems = read_store(Path(store))
     if table == "scores":
         return pyarrow.Table.from_pylist(list(result_rows(rows)), RESULT_SCHEMA)
-    return pyarrow.Table.from_pylist(list(_RECORDS[table](rows)))
+    return pyarrow.Table.from_pylist(list(_RECORDS[table](build(rows, [], []).lines)))
 
 
-def _comparisons(rows: Sequence[CellResult]) -> Iterator[Mapping[str, object]]:
-    return comparison_rows(compare_with_references(build(rows, [], []).lines))
+def _comparisons(lines: Sequence[Line]) -> Iterator[Mapping[str, object]]:
+    return comparison_rows(compare_with_references(lines))
 
 
-def _answers(rows: Sequence[CellResult]) -> Iterator[Mapping[str, object]]:
-    for row in rows:
-        shared = _variant(row) | {"suite": row.cell.suite}
-        for answer in row.result.answers:
-            yield shared | answer.model_dump()
+def _answers(lines: Sequence[Line]) -> Iterator[Mapping[str, object]]:
+    for line in lines:
+        for row in line.results:
+            shared = _variant(line) | {"suite": row.cell.suite}
+            for answer in row.result.answers:
+                yield shared | answer.model_dump()
 
 
-def _blocks(rows: Sequence[CellResult]) -> Iterator[Mapping[str, object]]:
-    by_variant = {tuple(_variant(row).values()): row for row in reversed(rows)}
-    for row in reversed(by_variant.values()):
-        for number, block in enumerate(row.cell.blocks):
-            yield _variant(row) | {"block": number} | block.model_dump()
+def _blocks(lines: Sequence[Line]) -> Iterator[Mapping[str, object]]:
+    for line in lines:
+        for number, block in enumerate(line.cell.blocks):
+            yield _variant(line) | {"block": number} | block.model_dump()
 
 
-def _variant(row: CellResult) -> dict[str, object]:
-    cell = row.cell
+def _variant(line: Line) -> dict[str, object]:
     return {
-        "model": cell.model,
-        "variant": variant_label(cell),
-        "alpha": cell.alpha,
-        "calibration_seed": cell.calibration_seed,
+        "model": line.model,
+        "variant": line.label,
+        "alpha": line.alpha,
+        "calibration_seed": line.cell.calibration_seed,
     }
 
 
-_RECORDS: Mapping[str, Callable[[Sequence[CellResult]], Iterable[Mapping[str, object]]]] = {
+_RECORDS: Mapping[str, Callable[[Sequence[Line]], Iterable[Mapping[str, object]]]] = {
     "comparisons": _comparisons,
     "answers": _answers,
     "blocks": _blocks,

@@ -23,7 +23,7 @@ from harness.store.records import (
     save_failure,
 )
 from harness.store.store import Store
-from harness.variants.quantizers import quantizer_name, quantizer_record
+from harness.variants.quantizers import quantizer_name, quantizer_record, uses_calibration
 from harness.variants.variant import Variant
 from reports.records.results import Block, Cell, Failure, SuiteResult
 from reports.report.lines import CellResult, shown_score
@@ -168,8 +168,20 @@ def _request(job: Job) -> dict[str, Any]:
         "budget_bits": method.budget_bits,
         "alpha": calibration.alpha,
         "calibration_seed": calibration.seed,
+        "calibration": _calibration(job.config),
         "limit": job.config.limit,
         "command": job.command,
+    }
+
+
+def _calibration(config: Config) -> dict[str, Any]:
+    """Settings of the calibration data that a cell has no field of its own for."""
+    if not uses_calibration(config.method):
+        return {}
+    return {
+        name: value
+        for name, value in asdict(config.calibration).items()
+        if name not in ("alpha", "seed")
     }
 
 

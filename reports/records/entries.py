@@ -7,3 +7,4 @@ RESULTS, RESULT_FILE = "results", "result.json"
 FAILURES = "failures"  # one JSON file a failure, without a folder of its own
 MEASUREMENTS, MEASUREMENT_FILE = "measurements", "measurement.json"
 PICTURES, PICTURES_FILE = "pictures", "index.json"  # question number to names of WebP files
+PARTIAL = "partial"  # what is being written

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
 from reports.records.schema import SCHEMA_VERSION, Strict, Version
 
+Int64 = Annotated[int, Field(ge=-(2**63), lt=2**63)]  # what a column of a table can hold
 KEY = r"^[0-9A-Za-z_-]{0,128}$"  # a name of one folder and nothing else
 Status = Literal["answered", "empty", "unparseable", "error", "data_error"]
 
@@ -53,7 +54,7 @@ class MetricScore(Strict):
     score: float | None
     ci_low: float | None
     ci_high: float | None
-    n: int = Field(ge=0)
+    n: Int64 = Field(ge=0)
     maximum: float = Field(gt=0)
     primary: bool
     statistic: str = "mean"
@@ -74,13 +75,13 @@ class SuiteResult(Strict):
     schema_version: Version = SCHEMA_VERSION
     suite: str
     suite_title: str
-    limit: int | None
-    n: int
-    errors: int
-    empty: int
-    unparseable: int
-    data_errors: int = 0
-    batch_size: int | None = None
+    limit: Int64 | None
+    n: Int64
+    errors: Int64
+    empty: Int64
+    unparseable: Int64
+    data_errors: Int64 = 0
+    batch_size: Int64 | None = None
     pictures: str = Field(default="", pattern=KEY)
     metrics: list[MetricScore]
     answers: list[Answer]
@@ -135,6 +136,8 @@ class Cell(Strict):
         inputs: what blocks are calibrated on; "fp": full-precision inputs.
         budget_bits: stored bits a weight that allocation could spend; None: k was given.
         alpha: share of calibration tokens from image-text samples, 0 to 1.
+        calibration: further settings of the calibration data by name, where the variant needs any;
+            nothing in cells of earlier versions.
         variant: digest of the quantized weights.
         result: key of the store entry with the result.
         command: the command that made it.
@@ -150,22 +153,23 @@ class Cell(Strict):
     low_quantizer: dict[str, Any] | None = None
     high_quantizer: dict[str, Any] | None = None
     candidates: list[dict[str, Any]] = Field(default_factory=list)
-    k: int
+    k: Int64
     order: str
     inputs: str = "fp"
     budget_bits: float | None = None
     alpha: float
-    calibration_seed: int
+    calibration_seed: Int64
+    calibration: dict[str, str | int | float | None] = Field(default_factory=dict)
     paper_bits: float
     stored_bits: float
-    stored_bytes: int
+    stored_bytes: Int64
     suite: str
-    limit: int | None
+    limit: Int64 | None
     variant: str
     result: str = Field(pattern=KEY)
     command: str
     seconds: float
-    questions: int = 0
+    questions: Int64 = 0
     blocks: list[Block] = Field(default_factory=list)
     made_with: dict[str, str] = Field(default_factory=dict)
     events: list[str]
@@ -225,9 +229,9 @@ class Failure(Strict):
     schema_version: Version = SCHEMA_VERSION
     model: str
     method: str
-    k: int
+    k: Int64
     suite: str
-    limit: int | None
+    limit: Int64 | None
     error: str
     command: str
     depends_on: dict[str, str] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from reports.records.results import Cell, Failure, MetricScore
+from reports.report.labels import agree, settings_of, unique_label
 from reports.report.lines import (
     PERTURBED,
     CellResult,
@@ -14,7 +15,6 @@ from reports.report.lines import (
     Line,
     Score,
     shown_score,
-    variant_label,
 )
 from reports.report.read import Problem
 from reports.statistics.registry import MEAN
@@ -64,35 +64,33 @@ def build(
 ) -> Leaderboard:
     """Arrange results: variants by falling stored bits, suites in the order of papers."""
     columns: dict[Column, None] = {}
-    variants: dict[tuple[object, ...], list[CellResult]] = {}
+    variants: dict[tuple[str, str], list[list[CellResult]]] = {}
     for one in sorted(results, key=lambda one: _suite_rank(one.result.suite_title)):
         for metric in one.result.metrics:
             if metric.primary:
                 columns.setdefault(_column(one, metric))
         c = one.cell
-        key = (c.model, one.label, c.low, c.high, c.alpha, c.calibration_seed)
-        variants.setdefault(key, []).append(one)
+        _join(one, variants.setdefault((c.model, one.label), []))
     namesakes: dict[tuple[str, str], list[Cell]] = {}
     for one in results:
         namesakes.setdefault((one.cell.model, one.label), []).append(one.cell)
-    lines = []
-    for group in variants.values():
-        cell = group[0].cell
-        lines.append(_line(group, _unique_label(cell, namesakes[cell.model, variant_label(cell)])))
+    lines = [
+        _line(group, unique_label(group[0].cell, namesakes[name]))
+        for name, groups in variants.items()
+        for group in groups
+    ]
     lines.sort(key=lambda line: (line.model, -line.stored_bits, -line.paper_bits, line.label))
     return Leaderboard(list(columns), _mark_pareto(lines), list(failures), list(problems))
 
 
-def _unique_label(cell: Cell, namesakes: Sequence[Cell]) -> str:
-    """The variant's label with whatever distinguishes it from others of the same label."""
-    label = variant_label(cell)
-    if len({(other.low, other.high) for other in namesakes}) > 1:
-        label += f" of {cell.high}" if cell.low == "none" else f" of {cell.low} and {cell.high}"
-    if len({other.alpha for other in namesakes}) > 1:
-        label += f", alpha {cell.alpha:g}"
-    if len({other.calibration_seed for other in namesakes}) > 1:
-        label += f", seed {cell.calibration_seed}"
-    return label
+def _join(one: CellResult, groups: list[list[CellResult]]) -> None:
+    """Put a cell beside those of the same variant."""
+    settings = settings_of(one.cell)
+    for group in groups:
+        if all(agree(settings, settings_of(other.cell)) for other in group):
+            group.append(one)
+            return
+    groups.append([one])
 
 
 def _mark_pareto(lines: Sequence[Line]) -> list[Line]:

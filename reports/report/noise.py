@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from scipy.stats import chi2
 
+from reports.report.labels import settings_of
 from reports.report.lines import Line, variant_label
 from reports.statistics.resampling import LEVEL
 
@@ -41,16 +42,22 @@ class Noise:
 
 
 def noise_floors(lines: Sequence[Line]) -> list[Noise]:
-    """The noise of every variant of which two or more seeds were run."""
-    groups: dict[tuple[str, str, str, str, float], list[Line]] = {}
+    """The noise of every variant of which two or more seeds were run on equally many questions."""
+    groups: dict[tuple[str, str, int, str], list[Line]] = {}
     for line in lines:
-        c = line.cell
         if line.mean is not None:
-            groups.setdefault((c.model, variant_label(c), c.low, c.high, c.alpha), []).append(line)
+            settings = {
+                name: value
+                for name, value in settings_of(line.cell).items()
+                if name.split(".")[-1] != "seed"
+            }
+            key = (line.model, variant_label(line.cell), line.questions, repr(settings))
+            groups.setdefault(key, []).append(line)
     return [
         _noise(model, label, group)
         for (model, label, *_), group in groups.items()
         if len({line.cell.calibration_seed for line in group}) > 1
+        and len({line.cell.variant for line in group}) > 1  # their weights depend on the seed
     ]
 
 

@@ -17,6 +17,7 @@ from reports.records.entries import (
 from reports.records.measurements import Measurement, read_measurement
 from reports.records.results import Cell, Failure, SuiteResult
 from reports.records.schema import Record, read_checked, reason_of
+from reports.report.labels import agree, settings_of
 from reports.report.lines import CellResult
 from reports.statistics.registry import find_statistic
 
@@ -36,14 +37,20 @@ def read_store(root: Path) -> tuple[list[CellResult], list[Failure], list[Proble
     equally many questions that differ in a score are a problem; the first by name is taken.
     """
     problems: list[Problem] = []
-    cells: dict[tuple[object, ...], CellResult] = {}
+    cells: dict[tuple[object, ...], list[CellResult]] = {}
     for path in sorted((root / CELLS).glob(f"*/{CELL_FILE}")):
         one = _read_cell(root, path, problems)
         if one is None:
             continue
-        earlier = cells.setdefault(_identity(one.cell), one)
+        kept = cells.setdefault(_identity(one.cell), [])
+        settings = settings_of(one.cell)
+        same = [other for other in kept if agree(settings, settings_of(other.cell))]
+        if not same:
+            kept.append(one)
+            continue
+        earlier = same[0]
         if earlier.result.n < one.result.n:
-            cells[_identity(one.cell)] = one
+            kept[kept.index(earlier)] = one
         elif earlier.result.n == one.result.n and earlier.result.metrics != one.result.metrics:
             reason = (
                 f"a second result for {one.label} on {one.cell.suite}, with other scores than"
@@ -55,7 +62,7 @@ def read_store(root: Path) -> tuple[list[CellResult], list[Failure], list[Proble
         for path in sorted((root / FAILURES).glob("*.json"))
         if (failure := _read(path, Failure, problems)) is not None
     ]
-    return list(cells.values()), failures, problems
+    return [one for kept in cells.values() for one in kept], failures, problems
 
 
 def read_measurements(root: Path) -> tuple[list[Measurement], list[Problem]]:
@@ -88,19 +95,15 @@ def _read_cell(root: Path, path: Path, problems: list[Problem]) -> CellResult | 
 
 
 def _identity(cell: Cell) -> tuple[object, ...]:
-    """What distinguishes cells that are shown as different ones."""
+    """What distinguishes cells that are shown as different ones, beside `settings_of`."""
     ordered = cell.k or cell.budget_bits is not None  # with no block low there is no order
     return (
         cell.model,
         cell.method,
-        cell.low,
-        cell.high,
         cell.k,
         cell.order if ordered else "",
         cell.inputs,
         cell.budget_bits,
-        cell.alpha,
-        cell.calibration_seed,
         cell.suite,
     )
 
