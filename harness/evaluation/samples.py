@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from harness.errors import CellError
@@ -14,13 +13,6 @@ from reports.statistics.registry import find_statistic
 from reports.statistics.statistic import Judged
 
 Sample = Mapping[str, Any]  # what lmms-eval logs of one question
-# By the kind of answers that a suite asks for: whether a text is one.
-PARSEABLE: dict[str, Callable[[str], bool]] = {
-    "yes_no": lambda text: re.fullmatch(r"(yes|no)\W*", text.strip().lower()) is not None,
-    "option": lambda text: re.match(r"\(?[A-E]\b", text.strip()) is not None,
-    "number": lambda text: re.search(r"\d", text) is not None,
-    "free": lambda text: True,
-}
 
 
 def judge(sample: Sample, metrics: Mapping[str, Metric], cluster: str) -> dict[str, Judged]:
@@ -56,7 +48,7 @@ def read_answer(
     judged: Mapping[str, Judged],
     *,
     cluster: str,
-    kind: str,
+    said: object,
     failure: Status | None,
 ) -> Answer:
     """The record of one answer.
@@ -65,7 +57,7 @@ def read_answer(
         sample: What lmms-eval logged.
         judged: Its judgement by metric.
         cluster: Of the question.
-        kind: Of the answers of the suite, a key of PARSEABLE.
+        said: What the suite's scorer reads in it; None where it can read nothing.
         failure: Why there is no answer; None where there is one.
     """
     response, target = str(sample["filtered_resps"][0]), sample["target"]
@@ -79,7 +71,7 @@ def read_answer(
             ", ".join(map(str, dict.fromkeys(target))) if isinstance(target, list) else str(target)
         ),
         response=response,
-        status=failure or _status(response, kind),
+        status=failure or _status(response, said),
         scores={name: one.score for name, one in judged.items()},
         group=detail.group,
         gold=detail.gold,
@@ -88,10 +80,10 @@ def read_answer(
     )
 
 
-def _status(response: str, kind: str) -> Status:
+def _status(response: str, said: object) -> Status:
     if not response.strip():
         return "empty"
-    return "answered" if PARSEABLE[kind](response) else "unparseable"
+    return "unparseable" if said is None else "answered"
 
 
 def score(

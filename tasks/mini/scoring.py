@@ -1,22 +1,34 @@
 """What lmms-eval does not score for the mini suites.
 
 POPE's mean over splits, MMBench without files, and MathVista by rules. The task files name these
-functions; `doc` is a row of the data set, `results` the answers to it, or all its records.
+functions; `doc` is a row of the data set, `results` the answers to it, or all its records. What a
+score is made from is what a `..._reading` reads, and answers in which it reads nothing are counted
+as unparseable.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from lmms_eval.tasks._task_utils.mcq_extract import extract_mcq_answer
 from lmms_eval.tasks.mmbench.en_utils import mmbench_evaluator, mmbench_process_results
+from lmms_eval.tasks.mme.utils import parse_pred_ans
 from lmms_eval.tasks.pope.utils import pope_process_results
 from PIL import Image
 
+Doc = Mapping[str, Any]  # a row of the data set
 
-def pope_reading(response: str) -> str:
-    """What an answer says by the rules of POPE's own scorer: "yes", "no", or "" for neither.
+
+def mme_reading(response: str, _doc: Doc) -> str | None:
+    """What lmms-eval's scorer of MME reads in an answer: "yes", "no", or None for neither."""
+    said = parse_pred_ans(response)
+    return None if said == "other" else str(said)
+
+
+def pope_reading(response: str, _doc: Doc) -> str | None:
+    """What an answer says by the rules of POPE's own scorer: "yes", "no", or None for neither.
 
     Only its first sentence counts, and a "no" or "not" in it makes it a "no". Two things differ:
     case and marks next to a word do not matter ("No!"), and where POPE takes all else for a "yes",
@@ -27,7 +39,7 @@ def pope_reading(response: str) -> str:
     words = re.findall(r"\w+", re.split(r"[.\n]", response.strip().lower())[0])
     if "no" in words or "not" in words:
         return "no"
-    return "yes" if "yes" in words else ""
+    return "yes" if "yes" in words else None
 
 
 def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
@@ -36,7 +48,7 @@ def pope_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     lmms-eval takes "yes" and "no" alone for answers, without as much as a full stop.
     """
     scored = pope_process_results(doc, results)
-    said, gold = pope_reading(results[0]), scored["pope_f1_score"]["ground_truth"]
+    said, gold = pope_reading(results[0], doc), scored["pope_f1_score"]["ground_truth"]
     record = {"prediction": said, "ground_truth": gold, "score": float(said == gold)}
     return {**scored, "pope_mean_f1": {**record, "split": doc["category"]}}
 
@@ -58,14 +70,20 @@ def _f1(results: list[dict[str, Any]]) -> float:
     return 2 * hits / max(1, sum(predicted) + sum(gold))
 
 
+def mmbench_reading(response: str, doc: Doc) -> str | None:
+    """The letter that lmms-eval's static parser reads in an answer, None where it reads none."""
+    text, choices = response.strip(), mmbench_evaluator.build_choices(doc)
+    letter = mmbench_evaluator.can_infer(text, choices) or extract_mcq_answer(
+        text, choices=sorted(choices)
+    )
+    return str(letter) if letter else None
+
+
 def mmbench_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     """lmms-eval's record of the answer, and whether its static parser reads the right letter."""
     record = mmbench_process_results(doc, results)["gpt_eval_score"]
-    choices = mmbench_evaluator.build_choices(record)
-    letter = mmbench_evaluator.can_infer(record["prediction"], choices) or extract_mcq_answer(
-        record["prediction"], choices=sorted(choices)
-    )
-    return {"circular_accuracy": {**record, "correct": float(letter == doc["answer"])}}
+    right = mmbench_reading(results[0], record) == doc["answer"]
+    return {"circular_accuracy": {**record, "correct": float(right)}}
 
 
 def mmbench_circular_accuracy(results: list[dict[str, Any]]) -> float:
@@ -90,7 +108,7 @@ def mathvista_doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
     return [doc["decoded_image"].convert("RGB")]
 
 
-def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
+def mathvista_reading(response: str, doc: dict[str, Any]) -> str | None:
     """The answer that a response gives, by rules alone.
 
     Returns:
@@ -109,4 +127,4 @@ def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
 
 def mathvista_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     """Whether the extracted answer is the right one, 0 or 1."""
-    return {"accuracy_rule_based": float(mathvista_extract(results[0], doc) == doc["answer"])}
+    return {"accuracy_rule_based": float(mathvista_reading(results[0], doc) == doc["answer"])}

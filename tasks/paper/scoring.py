@@ -41,7 +41,7 @@ def _hint(doc: dict[str, Any]) -> str:
     return _HINTS.get((doc["answer_type"], precision), "")
 
 
-def mathvista_extract(response: str, doc: dict[str, Any]) -> str | None:
+def mathvista_reading(response: str, doc: dict[str, Any]) -> str | None:
     """The answer that a response gives, in the form of the gold answers, by rules alone.
 
     Returns:
@@ -78,5 +78,5 @@ def _choice(text: str, choices: list[str]) -> str | None:
 
 def mathvista_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
     """Whether the extracted answer is the right one, 0 or 1."""
-    answer = mathvista_extract(results[0], doc)
+    answer = mathvista_reading(results[0], doc)
     return {"accuracy_rule_based": float(answer is not None and answer == str(doc["answer"]))}

@@ -129,12 +129,13 @@ def _result(
         judge(sample, suite.metrics, cluster)
         for sample, cluster in zip(samples, clusters, strict=True)
     ]
+    docs = suite.task.eval_docs_no_media
     answers = [
         read_answer(
             sample,
             judgement,
             cluster=cluster,
-            kind=suite.answers,
+            said=suite.reading(str(sample["filtered_resps"][0]), docs[sample["doc_id"]]),
             failure=lm.failure(suite.name, sample["doc_id"]),
         )
         for sample, judgement, cluster in zip(samples, judged, clusters, strict=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,16 @@ from lmms_eval.tasks import TaskManager, get_task_dict
 from harness.data.hub import hub_errors
 from harness.errors import ConfigError
 from harness.evaluation.pictures.data import LocalData, clusters_of
-from harness.evaluation.samples import PARSEABLE
 from harness.evaluation.suite import Metric
 from harness.paths import TASKS
 from reports.statistics.registry import find_statistic
+
+Reading = Callable[[str, Mapping[str, Any]], object]
+
+
+def read_as_it_is(response: str, _doc: Mapping[str, Any]) -> object:
+    """What a scorer that compares texts reads in an answer: all of it."""
+    return response
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,7 +35,8 @@ class PictureTask:
         title: In tables and figures.
         task: lmms-eval's object.
         clusters: For each question, the picture, pair or circular group that it belongs to.
-        answers: The kind of answers, by which they are called unparseable: a key of PARSEABLE.
+        reading: What the scorer reads in an answer to a row of the data, None where it can read
+            nothing.
         metrics: The scores by name.
         data: Digest of the questions and pictures.
         submission: The part of each sample that goes into a file for an official server, or "".
@@ -39,7 +46,7 @@ class PictureTask:
     title: str
     task: Any
     clusters: list[str]
-    answers: str
+    reading: Reading
     metrics: Mapping[str, Metric]
     data: str
     submission: str
@@ -107,17 +114,18 @@ def _load_task(config: dict[str, Any], manager: TaskManager) -> Any:
 
 def _described(name: str, task: Any, data: LocalData | None) -> PictureTask:
     metadata = dict(task.config.metadata or {})
-    needed = {"answers", "metrics", "title", "version"}
+    needed = {"metrics", "title", "version"}
     needed |= set() if "cluster_picture" in metadata else {"cluster"}
     if missing := needed - set(metadata):
         raise ConfigError(
             f"task {name} lacks {', '.join(sorted(missing))} under `metadata` in its YAML; see"
             " tasks/mini for examples"
         )
-    if metadata["answers"] not in PARSEABLE:
+    reading = metadata.get("reading", read_as_it_is)
+    if not callable(reading):
         raise ConfigError(
-            f"task {name}: metadata.answers is {metadata['answers']!r}; choose one of"
-            f" {', '.join(PARSEABLE)}"
+            f"task {name}: metadata.reading is {reading!r}; name the function with which its scorer"
+            " reads an answer, as !function FILE.NAME"
         )
     identity = task.eval_docs_no_media._fingerprint if data is None else data.identity
     return PictureTask(
@@ -125,7 +133,7 @@ def _described(name: str, task: Any, data: LocalData | None) -> PictureTask:
         title=metadata["title"],
         task=task,
         clusters=clusters_of(name, task, metadata),
-        answers=metadata["answers"],
+        reading=reading,
         metrics={
             metric: _metric(name, metric, options)
             for metric, options in metadata["metrics"].items()

@@ -22,17 +22,17 @@ from tasks.mini import scoring
         ("no, nothing of the kind is on the table", "no"),
         ("There is no kettle in this picture.", "no"),
         ("A kettle is not visible. Yes", "no"),
-        ("", ""),
-        (" \n", ""),
-        ("...", ""),
-        ("kettle", ""),
-        ("Yesterday", ""),
-        ("nothing", ""),
-        ("ye ye ye", ""),
+        ("", None),
+        (" \n", None),
+        ("...", None),
+        ("kettle", None),
+        ("Yesterday", None),
+        ("nothing", None),
+        ("ye ye ye", None),
     ],
 )
 def test_a_pope_answer_is_read_by_the_words_of_its_first_sentence(response, said):
-    assert scoring.pope_reading(response) == said
+    assert scoring.pope_reading(response, {}) == said
 
 
 def scored(response, gold):

@@ -162,6 +162,38 @@ def test_gold_answers_get_full_marks_and_silence_none(store, embedded, suites, n
     assert all(metric.score == 0 for metric in silent.metrics if metric.n)
 
 
+@pytest.mark.parametrize(
+    ("name", "form", "read"),
+    [
+        ("paper_pope", "{}.", True),
+        ("paper_pope", "{}, as far as one can see", True),
+        ("paper_pope", "as far as one can see", False),
+        ("paper_mme", "{}, as far as one can see", True),
+        ("paper_mme", "as far as one can see", False),
+        ("paper_mmbench", "It must be ({}).", True),
+        ("paper_mmbench", "???", False),
+        ("paper_mathvista", "({})", True),
+        ("paper_mathvista", "as far as one can see", False),
+        ("paper_gqa", "{}", True),
+    ],
+)
+def test_r4_answers_are_unparseable_exactly_where_the_scorer_reads_nothing(
+    store, embedded, suites, name, form, read
+):
+    suite = suites[name]
+    _, result = evaluate_suite(
+        store,
+        scripted(embedded, lambda i: form.format(gold(suite, i))),
+        suite,
+        variant=form,
+        limit=None,
+        max_error_share=0.0,
+    )
+    primary = next(metric for metric in result.metrics if metric.primary)
+    assert primary.score == (primary.maximum if read else 0)
+    assert result.unparseable == (0 if read else result.n)
+
+
 @pytest.mark.parametrize("family", ["llava", "qwen2_5_vl"])
 def test_the_nine_suites_run_from_the_command_line_on_both_families(run, tmp_path, data, family):
     builder = {"llava": replicas.llava, "qwen2_5_vl": replicas.qwen_vl}[family]
@@ -280,7 +312,7 @@ CHOICE = asked("multi_choice", "text", choices=["18°", "27°", "36°", "A"])
     ],
 )
 def test_rules_read_an_answer_or_say_that_there_is_none(doc, response, answer):
-    assert scoring.mathvista_extract(response, doc) == answer
+    assert scoring.mathvista_reading(response, doc) == answer
 
 
 def test_the_format_prompt_is_lmms_evals_own(suites):
@@ -328,7 +360,8 @@ def replayed(embedded, store, tmp_path, name, split, rows, predictions):
         limit=None,
         max_error_share=0.0,
     )
-    return {metric.metric: metric.score for metric in result.metrics}
+    scores = {metric.metric: metric.score for metric in result.metrics}
+    return {**scores, "unparseable": result.unparseable}
 
 
 def recorded(name):
@@ -347,6 +380,7 @@ def test_real_mme_answers_get_the_published_scores(embedded, store, tmp_path):
     )
     assert found["mme_perception_score"] == pytest.approx(1531.3, abs=0.05)
     assert found["mme_cognition_score"] == pytest.approx(295.4, abs=0.05)
+    assert found["unparseable"] == 11  # a style or a name instead of yes or no
 
 
 @needs_answers
@@ -371,6 +405,7 @@ def test_real_pope_answers_in_sentences_get_the_score_of_popes_own_scorer(
     )
     assert 100 * found["pope_mean_f1"] == pytest.approx(83.3579, abs=5e-5)
     assert found["pope_f1_score"] == 0  # lmms-eval's own: nobody said "yes" or "no" alone
+    assert found["unparseable"] == 0
 
 
 @needs_answers

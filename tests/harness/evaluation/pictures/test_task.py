@@ -43,7 +43,7 @@ def test_an_unknown_suite_is_refused_with_those_that_exist():
         ({"cluster": None}, "lacks cluster under `metadata`"),
         ({"cluster": "picture"}, "its data has no column 'picture' to cluster by; it has"),
         ({"metrics": {"m": {"statistic": "median"}}}, "metrics.m: unknown statistic 'median'"),
-        ({"answers": "words"}, "metadata.answers is 'words'; choose one of yes_no, option"),
+        ({"reading": "words"}, "metadata.reading is 'words'; name the function with which"),
     ],
 )
 def test_metadata_that_cannot_be_is_refused(tmp_path, data, changes, reason):
