@@ -37,5 +37,5 @@ def make_report(config: Config, sweep: str) -> Leaderboard:
             f"cannot write the report into {root}: {error}; free space and run stage=report"
         ) from error
     if config.tracker.name != "none":
-        track_report(config, sweep, studies)
+        track_report(config, sweep, board, studies)
     return board

@@ -14,7 +14,8 @@ from harness import distributed
 from harness.config.schema import Config
 from harness.store import digest
 from harness.trackers.base import NONE, Run, Tracker, Untracked, Value, find_tracker
-from harness.trackers.values import add_study
+from harness.trackers.values import add_study, leaderboard_table, mean_scalars
+from reports.report.leaderboard import Leaderboard
 from reports.report.studies.study import Study
 
 SETTINGS = ("model", "method", "calibration", "entropy", "suite")  # what identifies a run
@@ -96,9 +97,14 @@ def tracked(config: Config, stage: str, name: str, sweep: str) -> Iterator[Guard
         tracker.finish()
 
 
-def track_report(config: Config, sweep: str, studies: Sequence[Study]) -> None:
-    """Track the figures and tables of a report, as a run of their own."""
+def track_report(config: Config, sweep: str, board: Leaderboard, studies: Sequence[Study]) -> None:
+    """Track the leaderboard, figures and tables of a report, as a run of their own.
+
+    The leaderboard has all variants of the store, also those that were evaluated untracked.
+    """
     with tracked(config, "report", f"report {sweep}".strip(), sweep) as tracker:
+        tracker.scalars(mean_scalars(board))
+        tracker.table("leaderboard", *leaderboard_table(board))
         for study in studies:
             add_study(tracker, study)
 

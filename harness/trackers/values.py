@@ -5,6 +5,7 @@ from __future__ import annotations
 from harness.trackers.base import Tracker, Value
 from reports.records.measurements import Entropy, Measurement
 from reports.records.results import Cell, SuiteResult
+from reports.report.leaderboard import Leaderboard
 from reports.report.studies.study import Study
 
 Table = tuple[tuple[str, ...], list[tuple[Value, ...]]]
@@ -26,6 +27,37 @@ def cell_scalars(cell: Cell, result: SuiteResult) -> dict[str, float]:
             if value is not None:
                 values[f"{cell.suite}/{metric.metric}{part}"] = value
     return values
+
+
+def mean_scalars(board: Leaderboard) -> dict[str, float]:
+    """The mean over suites of each variant, with its interval, in per cent."""
+    return {
+        f"{line.model} {line.label}/mean{part}": value
+        for line in board.lines
+        if line.mean is not None
+        for part, value in (
+            ("", line.mean.value),
+            ("_low", line.mean.low),
+            ("_high", line.mean.high),
+        )
+    }
+
+
+def leaderboard_table(board: Leaderboard) -> Table:
+    """Head and rows: sizes and scores of each variant, as the report's table shows them."""
+    head = ("model", "variant", "paper bits", "stored bits", "stored bytes", *board.titles)
+    rows: list[tuple[Value, ...]] = [
+        (
+            line.model,
+            line.label,
+            line.paper_bits,
+            line.stored_bits,
+            line.stored_bytes,
+            *(None if score is None else score.value for score in board.scores(line)),
+        )
+        for line in board.lines
+    ]
+    return head, rows
 
 
 def layer_table(cell: Cell) -> Table:

@@ -2,10 +2,21 @@
 
 import pytest
 
-from harness.trackers.values import add_study, cell_scalars, layer_table, measurement_table
+from harness.trackers.values import (
+    add_study,
+    cell_scalars,
+    layer_table,
+    leaderboard_table,
+    mean_scalars,
+    measurement_table,
+)
 from reports.records.measurements import Search
 from reports.records.results import Block, Cell, MetricScore, SuiteResult
+from reports.report.leaderboard import build
+from reports.report.lines import CellResult
 from reports.report.studies.study import Study
+from tests.reports.builders import CELL as VARIANT
+from tests.reports.builders import suite_result
 
 CELL = {
     "model": "m",
@@ -87,3 +98,25 @@ def test_a_study_is_tracked_by_what_it_has():
     assert recorder.calls == []
     add_study(recorder, Study("Both", "", svg="<svg/>", head=("", "score"), rows=[("a", "1")]))
     assert recorder.calls == [("Both", "<svg/>"), ("Both (table)", ["variant", "score"])]
+
+
+def test_a_report_tracks_every_variant_with_its_mean_over_suites():
+    rows = [
+        CellResult(VARIANT.model_copy(update={"suite": name}), suite_result(scores, suite=name))
+        for name, scores in (("a", [1, 0]), ("b", [1, 1]))
+    ]
+    board = build(rows, [], [])
+    head, (line,) = leaderboard_table(board)
+    assert dict(zip(head, line, strict=True)) == {
+        "model": "mini",
+        "variant": "gptq4",
+        "paper bits": 4.0,
+        "stored bits": 4.156,
+        "stored bytes": 2_723_840,
+        "mean": 50.0,
+        "A": 50.0,
+        "B": 50.0,
+    }
+    means = mean_scalars(board)
+    low, mean, high = (means[f"mini gptq4/mean{part}"] for part in ("_low", "", "_high"))
+    assert low < mean == 50.0 < high

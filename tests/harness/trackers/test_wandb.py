@@ -1,9 +1,15 @@
 """The tracker `wandb`: an offline run can be read back by W&B's own reader."""
 
+import http.server
 import json
+import socket
+import threading
+import urllib.request
 
 import pytest
 
+from harness.trackers import wandb as tracker_of_wandb
+from harness.trackers.base import Run
 from tests.harness.trackers.test_guarded import PLAIN
 
 
@@ -56,3 +62,56 @@ def test_an_offline_wandb_run_can_be_read_back_and_is_taken_up_again_by_its_id(
     assert history["Score against size/_type"] == '"html-file"'
     assert run(*PLAIN, *both, "method=gptq4", "limit=10")[0] == 0
     assert len(list(folder.glob("wandb/offline-run-*"))) > 2
+
+
+@pytest.fixture
+def with_key(tmp_path, monkeypatch):
+    """W&B with a key, and nothing else of this machine; returns how to name its server."""
+    monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
+    monkeypatch.setenv("WANDB_CONFIG_DIR", str(tmp_path / "config"))
+    monkeypatch.delenv("WANDB_MODE", raising=False)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    tracker_of_wandb._must_be_offline.cache_clear()
+    yield lambda url: monkeypatch.setenv("WANDB_BASE_URL", url)
+    tracker_of_wandb._must_be_offline.cache_clear()
+
+
+def closed_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def test_a_key_without_a_way_to_the_server_records_offline_after_one_attempt(
+    tmp_path, with_key, monkeypatch
+):
+    with_key(f"http://127.0.0.1:{closed_port()}")
+    attempts, real = [], urllib.request.urlopen
+    monkeypatch.setattr(
+        urllib.request, "urlopen", lambda *a, **o: attempts.append(a) or real(*a, **o)
+    )
+    for number in range(2):
+        run = Run(f"id{number}", "name", "group", "report", {})
+        tracker = tracker_of_wandb.open_tracker(run, tmp_path / "tracking", "project")
+        tracker.scalars({"score": 0.5})
+        tracker.finish()
+    assert len(attempts) == 1
+    assert len([one for one in wandb_records(tmp_path / "tracking") if one.HasField("run")]) >= 2
+
+
+@pytest.mark.parametrize("status", [200, 404])
+def test_a_server_that_answers_anything_is_used(with_key, status):
+    class Answers(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            self.send_response(status)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Answers) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        with_key(f"http://127.0.0.1:{server.server_port}")
+        assert not tracker_of_wandb._must_be_offline()
+        server.shutdown()
