@@ -23,8 +23,8 @@ from harness.evaluation.lmms_model import LuqModel
 from harness.evaluation.pictures.data import mini_data
 from harness.evaluation.pictures.evaluation import evaluate_suite
 from harness.evaluation.pictures.suite import PictureSuite, load_suites
+from harness.models.folder import WEIGHTS
 from harness.models.load import LoadedModel, load_model
-from harness.models.source import WEIGHTS
 from harness.paths import EMBEDDED
 from harness.store.store import Store
 from reports.records.results import SuiteResult

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
+import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +19,7 @@ from transformers.utils import logging as transformers_logging
 from harness import distributed
 from harness.errors import ConfigError
 from harness.models.architectures import ARCHITECTURES
+from harness.models.fit import READING, require_fit
 from harness.models.packed import load_packed, read_manifest
 from harness.models.prepared import PreparedInputs
 from harness.models.processors import load_processor, write_processor
@@ -25,6 +28,7 @@ from harness.models.streamed import load_streamed
 from luq.decoder.blocks import BlockWeights
 from luq.decoder.families import Family, decoder_blocks, find_family
 from luq.decoder.packed_linear import packed_weights
+from luq.types import QuantizationError
 
 
 @dataclass(frozen=True)
@@ -94,19 +98,17 @@ def load_model(
         QuantizationError: The architecture is unknown.
     """
     _quiet_transformers()
-    source = find_model(path, revision)
-    with _config_errors(name, path):
+    place = _choose_device(device)
+    with _alone(find_model(path, revision)) as source, _config_errors(name, path):
         config = _read_config(source)
         if streamed:
-            model = load_streamed(
-                source, config, dtype, torch.device(_choose_device(device)), _model_class(config)
-            )
+            model = load_streamed(source, config, dtype, torch.device(place), _model_class(config))
         else:
             model = _read_model(source, config, dtype)
         processor = _read_processor(source, config)
     model.eval().requires_grad_(False)
     if not streamed:
-        model.to(_choose_device(device))
+        model.to(place)
     return LoadedModel(name, model, processor, find_family(model), source.identity, dtype, streamed)
 
 
@@ -123,8 +125,7 @@ def load_without_weights(
         QuantizationError: The architecture is unknown.
     """
     _quiet_transformers()
-    source = find_model(path, revision)
-    with _config_errors(name, path):
+    with _alone(find_model(path, revision)) as source, _config_errors(name, path):
         config = _read_config(source)
         model = _without_weights(config)
         processor = _read_processor(source, config)
@@ -142,7 +143,9 @@ def empty_model(path: str, revision: str | None = None) -> Any:
     """
     _quiet_transformers()
     if path in PACKAGES or path == "mini" or Path(path).exists():
-        config = _read_config(find_model(path, revision))
+        found = find_model(path, revision, weights=False)
+        with _alone(found) as source, _config_errors(path, path):
+            config = _read_config(source)
     else:
         try:
             config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
@@ -172,14 +175,29 @@ def write_synthetic(folder: Path, path: str, dtype: str, blocks: int) -> None:
 
 
 @contextlib.contextmanager
+def _alone(source: ModelSource) -> Iterator[ModelSource]:
+    """A source of which transformers can read nothing but what its identity covers: a GGUF file is
+    shown to it in a folder of its own.
+    """
+    if source.gguf is None:
+        yield source
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder, source.gguf).symlink_to((source.folder / source.gguf).resolve())
+        yield dataclasses.replace(source, folder=Path(folder))
+
+
+@contextlib.contextmanager
 def _config_errors(name: str, path: str) -> Iterator[None]:
-    """Turn what transformers raises for files that are missing or do not fit into a ConfigError."""
+    """Turn whatever transformers raises for files that it cannot use into a ConfigError."""
     try:
         yield
-    except (OSError, ValueError) as error:
+    except (ConfigError, QuantizationError, MemoryError, torch.OutOfMemoryError):
+        raise
+    except Exception as error:
         raise ConfigError(
-            f"cannot load model {name!r} from {path!r}: {' '.join(str(error).split())} Give"
-            " model.path=FOLDER or a name on the hub"
+            f"cannot load model {name!r} from {path!r}: {type(error).__name__}:"
+            f" {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
         ) from error
 
 
@@ -213,9 +231,12 @@ def _gguf_option(source: ModelSource) -> dict[str, str]:
 
 
 def _read_config(source: ModelSource) -> Any:
-    return AutoConfig.from_pretrained(
+    config = AutoConfig.from_pretrained(
         source.folder, trust_remote_code=False, **_gguf_option(source)
     )
+    # A configuration may name a kernel to be downloaded and run; transformers' own choice is used.
+    config._attn_implementation = config._experts_implementation = None
+    return config
 
 
 def _read_processor(source: ModelSource, config: Any) -> Any:
@@ -230,9 +251,11 @@ def _read_model(source: ModelSource, config: Any, dtype: str) -> Any:
         return load_packed(
             source.folder, dtype, lambda: model_class.from_config(config, dtype=torch_dtype)
         )
-    model = model_class.from_pretrained(
-        source.folder, dtype=torch_dtype, trust_remote_code=False, **_gguf_option(source)
+    options = {"config": config} if source.gguf is None else _gguf_option(source)
+    model, info = model_class.from_pretrained(
+        source.folder, dtype=torch_dtype, **options, **READING
     )
+    require_fit(source.folder, info)
     if source.gguf is not None:
         del model.config.quantization_config  # the weights are dense now
     return model

@@ -13,10 +13,11 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from harness.errors import ConfigError
+from harness.models.fit import require_fit
 from harness.store.bank import from_tensors
 from harness.store.tensors import MANIFEST, TENSORS, CorruptEntry, verify_tensors
 from luq.decoder.blocks import BlockWeights
-from luq.decoder.families import find_family
+from luq.decoder.families import decoder_blocks, find_family
 from luq.decoder.packed_linear import pack_model
 from luq.types import QuantizationError, UnknownFormat
 from reports.records.sealed_json import strict_json
@@ -51,20 +52,28 @@ def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
     tensors, weights = _read_verified(folder)
     with init_empty_weights(include_buffers=False):
         model = build()
-    pack_model(model, find_family(model), weights)
+    family = find_family(model)
+    blocks = len(decoder_blocks(model, family))
+    surplus = {f"{family.blocks}.{index}" for index in weights if not 0 <= index < blocks}
+    require_fit(folder, {"unexpected_keys": surplus})
+    pack_model(model, family, weights)
     dense = {
         name: tensor.to(getattr(torch, dtype))
         for name, tensor in tensors.items()
         if not name.startswith(_PACKED)
     }
-    unexpected = model.load_state_dict(dense, strict=False, assign=True).unexpected_keys
+    shapes = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    mismatched = {
+        (name, tuple(tensor.shape), tuple(shapes[name]))
+        for name, tensor in dense.items()
+        if name in shapes and tensor.shape != shapes[name]
+    }
+    require_fit(folder, {"mismatched_keys": mismatched})
+    loaded = model.load_state_dict(dense, strict=False, assign=True)
     model.tie_weights()
-    missing = [name for name, parameter in model.named_parameters() if parameter.is_meta]
-    if missing or unexpected:
-        raise ConfigError(
-            f"{folder} does not fit its own configuration: missing {missing[:3]}, unexpected"
-            f" {unexpected[:3]}"
-        )
+    missing = {name for name, parameter in model.named_parameters() if parameter.is_meta}
+    missing |= {name for name, _ in model.named_buffers()} & set(loaded.missing_keys)
+    require_fit(folder, {"missing_keys": missing, "unexpected_keys": loaded.unexpected_keys})
     return model
 
 

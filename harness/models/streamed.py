@@ -16,6 +16,8 @@ from safetensors import safe_open
 from torch import nn
 
 from harness.errors import ConfigError
+from harness.models.fit import READING, require_fit
+from harness.models.packed import read_manifest
 from harness.models.source import ModelSource
 from luq.decoder.families import decoder_blocks, find_family
 from luq.decoder.streaming import stream_blocks
@@ -48,28 +50,30 @@ def load_streamed(
         empty = model_class.from_config(config)
     family = find_family(empty)
     with tempfile.TemporaryDirectory() as converted:
-        model = model_class.from_pretrained(
+        model, info = model_class.from_pretrained(
             source.folder,
+            config=config,
             dtype=getattr(torch, dtype),
-            trust_remote_code=False,
             offload_folder=converted,
             device_map=_device_map(empty, family.blocks, str(device)),
+            **READING,
         )
+        require_fit(source.folder, info)
         blocks = decoder_blocks(model, family)
         locations = _locations(blocks)
         remove_hook_from_submodules(model)
         del model.hf_device_map  # it does not hold any more
         _require_original(locations, source.folder)
-    _map_parameters(model, locations, getattr(torch, dtype))
+    _map_parameters(model, locations, getattr(torch, dtype), source.folder)
     stream_blocks(blocks, device)
     return model
 
 
 def _require_safetensors(source: ModelSource) -> None:
-    if source.gguf is not None or not list(source.folder.glob("*.safetensors")):
+    if source.gguf is not None or read_manifest(source.folder):
         raise ConfigError(
-            f"model.memory=streamed needs safetensors files; {source.folder} has none. Use"
-            " model.memory=full"
+            f"model.memory=streamed needs dense weights in safetensors files; {source.folder} has"
+            f" {'packed ones' if source.gguf is None else source.gguf}. Use model.memory=full"
         )
 
 
@@ -107,12 +111,24 @@ def _require_original(locations: Locations, folder: Path) -> None:
             )
 
 
-def _map_parameters(model: nn.Module, locations: Locations, dtype: torch.dtype) -> None:
+def _map_parameters(
+    model: nn.Module, locations: Locations, dtype: torch.dtype, folder: Path
+) -> None:
     """Put views of the files in the place of parameters."""
     files = {location["safetensors_file"] for location in locations.values()}
     opened = {file: safe_open(file, framework="pt") for file in files}
-    for name, location in locations.items():
-        tensor = opened[location["safetensors_file"]].get_tensor(location["weight_name"])  # type: ignore[no-untyped-call]
+    tensors = {
+        name: opened[location["safetensors_file"]].get_tensor(location["weight_name"])  # type: ignore[no-untyped-call]
+        for name, location in locations.items()
+    }
+    shapes = {name: parameter.shape for name, parameter in model.named_parameters()}
+    mismatched = {
+        (name, tuple(tensor.shape), tuple(shapes[name]))
+        for name, tensor in tensors.items()
+        if tensor.shape != shapes[name]
+    }
+    require_fit(folder, {"mismatched_keys": mismatched})
+    for name, tensor in tensors.items():
         if tensor.dtype != dtype:
             stored = str(tensor.dtype).removeprefix("torch.")
             raise ConfigError(

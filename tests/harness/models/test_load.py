@@ -16,8 +16,9 @@ from safetensors.torch import load_file, save_file
 
 from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
+from harness.models.folder import WEIGHTS
 from harness.models.load import load_model, load_without_weights
-from harness.models.source import HASHES, WEIGHTS, find_model, write_hashes
+from harness.models.source import HASHES, find_model, write_hashes
 from harness.paths import EMBEDDED
 from harness.variants.calibration_run import CalibrationRun
 from harness.variants.export import export_model
@@ -133,7 +134,8 @@ def test_a_name_that_is_neither_a_folder_nor_reachable_is_refused():
     with pytest.raises(
         ConfigError,
         match=(
-            r"cannot load model.path=nobody/nothing: the hub cannot be reached.*model\.path=FOLDER"
+            r"cannot load model.path=nobody/nothing: no folder has this name, the hub cannot be"
+            r" reached.*model\.path=FOLDER"
         ),
     ):
         load_model("x", "nobody/nothing", "float32", "cpu")

@@ -1,0 +1,53 @@
+"""A checkpoint fits its configuration exactly: nothing is made up, nothing is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+from harness.errors import ConfigError
+
+# How weights are read: no code, no pickle, and what does not fit is told instead of made up.
+READING: Mapping[str, Any] = {
+    "trust_remote_code": False,
+    "use_safetensors": True,
+    "ignore_mismatched_sizes": True,
+    "output_loading_info": True,
+}
+_SHOWN = 3
+
+
+def require_fit(folder: Path, info: Mapping[str, Any]) -> None:
+    """Refuse weights that are missing, unexpected or of another shape.
+
+    Args:
+        folder: Of the model, for the message.
+        info: As `from_pretrained` gives it with READING: `missing_keys`, `unexpected_keys` and
+            `mismatched_keys` (name, shape in the file, shape in the model). What the class of the
+            model ties or ignores is in none of them.
+
+    Raises:
+        ConfigError: Names the first of each and counts them all.
+    """
+    sizes = [
+        f"{name} is {list(found)} and should be {list(wanted)}"
+        for name, found, wanted in sorted(info.get("mismatched_keys", ()))
+    ]
+    told = [
+        _told("missing", sorted(info.get("missing_keys", ()))),
+        _told("unexpected", sorted(info.get("unexpected_keys", ()))),
+        _told("of another shape", sizes),
+    ]
+    if any(told):
+        raise ConfigError(
+            f"the weights in {folder} do not fit its config.json: {'; '.join(filter(None, told))}."
+            " Give the configuration that belongs to these weights, or download both again"
+        )
+
+
+def _told(what: str, names: Collection[str]) -> str:
+    if not names:
+        return ""
+    first = ", ".join(list(names)[:_SHOWN])
+    return f"{len(names)} {what} ({first}{', ...' if len(names) > _SHOWN else ''})"
