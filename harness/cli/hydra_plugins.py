@@ -59,6 +59,9 @@ class VariantSweeper(BasicSweeper):
             ]
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size))
 
+    def validate_batch_is_legal(self, batch: list[list[str]]) -> None:
+        """Hydra would compose each job here; the command does so, and tells which cannot be."""
+
 
 def _overrides(variant: Any) -> list[str]:
     if isinstance(variant, str):

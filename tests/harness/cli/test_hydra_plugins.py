@@ -4,9 +4,11 @@ import sys
 from typing import ClassVar
 
 import pytest
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 from hydra.core.config_store import ConfigStore
 from hydra.core.plugins import Plugins
+from hydra.types import RunMode
 
 from harness.cli.command import Command
 from harness.stages.base import Outcome
@@ -157,3 +159,16 @@ def test_a_folder_of_ones_own_configuration_reaches_every_job(run, tmp_path, nar
     assert len(cells) == 2
     assert all(f"--config-dir {conf}" in cell for cell in cells)
     assert run("method=rtn5")[0] == 2
+
+
+def test_each_job_of_a_sweep_is_composed_once(run, monkeypatch):
+    composed, real = [], ConfigLoaderImpl.load_configuration
+
+    def load(self, *arguments, **options):
+        composed.append(options.get("run_mode"))
+        return real(self, *arguments, **options)
+
+    monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
+    code, _ = run("-m", "stage=status", "method=fp,rtn4", "limit=4", "suite=mini_gqa,mini_pope")
+    assert code == 0
+    assert composed.count(RunMode.RUN) == 4
