@@ -55,6 +55,11 @@ def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
     family = find_family(model)
     blocks = len(decoder_blocks(model, family))
     surplus = {f"{family.blocks}.{index}" for index in weights if not 0 <= index < blocks}
+    surplus |= {
+        name
+        for name in tensors
+        if name.startswith(_PACKED) and name.split(".")[1] not in map(str, weights)
+    }
     require_fit(folder, {"unexpected_keys": surplus})
     pack_model(model, family, weights)
     dense = {
