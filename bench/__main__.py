@@ -14,6 +14,7 @@ from bench.answering import bench_answering
 from bench.memory import bench_memory
 from bench.quantizers import bench_linears, bench_searches
 from bench.sweep import bench_sweep
+from bench.upkeep import bench_upkeep
 
 
 def main() -> None:
@@ -34,6 +35,7 @@ def main() -> None:
     bench_linears(options.repeats, options.device, tuple(options.sizes))
     bench_sweep(1)
     bench_answering(options.repeats)
+    bench_upkeep()
 
 
 if __name__ == "__main__":
