@@ -18,6 +18,8 @@ from lmms_eval.tasks.mme.utils import parse_pred_ans
 from lmms_eval.tasks.pope.utils import pope_process_results
 from PIL import Image
 
+from tasks.options import named_option
+
 Doc = Mapping[str, Any]  # a row of the data set
 
 
@@ -108,19 +110,16 @@ def mathvista_doc_to_visual(doc: dict[str, Any]) -> list[Image.Image]:
     return [doc["decoded_image"].convert("RGB")]
 
 
-def mathvista_reading(response: str, doc: dict[str, Any]) -> str | None:
+def mathvista_reading(response: str, doc: Doc) -> str | None:
     """The answer that a response gives, by rules alone.
 
     Returns:
-        With options, that of a leading letter or of equal text; else the last integer; None where
-        there is none.
+        With options, the text of the one that is named (`named_option`); else the last integer;
+        None where there is none.
     """
-    response = response.strip()
     if doc["question_type"] == "multi_choice":
-        letter = re.match(r"\(?([A-D])\b", response)
-        if letter and "ABCD".index(letter[1]) < len(doc["choices"]):
-            return str(doc["choices"]["ABCD".index(letter[1])])
-        return next((choice for choice in doc["choices"] if choice == response), None)
+        place = named_option(response, doc["choices"])
+        return None if place is None else str(doc["choices"][place])
     numbers = re.findall(r"-?\d+", response)
     return numbers[-1] if numbers else None
 

@@ -9,6 +9,8 @@ import ast
 import re
 from typing import Any
 
+from tasks.options import named_option
+
 
 def count_answers(results: list[Any]) -> float:
     """Number of answers in a submission; it has no score, but lmms-eval wants one of a metric."""
@@ -45,12 +47,14 @@ def mathvista_reading(response: str, doc: dict[str, Any]) -> str | None:
     """The answer that a response gives, in the form of the gold answers, by rules alone.
 
     Returns:
-        With options, that of a letter or of equal text; else the last integer, the last number
-        rounded to the question's precision, or the last Python list. None where there is none.
+        With options, the text of the one that is named (`named_option`); else the last integer,
+        the last number rounded to the question's precision, or the last Python list. None where
+        there is none.
     """
     text = response.strip()
     if doc["question_type"] == "multi_choice":
-        return _choice(text, list(doc["choices"]))
+        place = named_option(text, [str(choice) for choice in doc["choices"]])
+        return None if place is None else str(doc["choices"][place])
     if doc["answer_type"] == "list":
         lists = re.findall(r"\[[^\[\]]*\]", text)
         try:
@@ -63,17 +67,6 @@ def mathvista_reading(response: str, doc: dict[str, Any]) -> str | None:
     if doc["answer_type"] == "integer":
         return str(int(float(numbers[-1])))
     return f"{float(numbers[-1]):.{int(doc['precision'] or 0)}f}"
-
-
-def _choice(text: str, choices: list[str]) -> str | None:
-    for choice in choices:
-        if text.rstrip(".").lower() == str(choice).strip().lower():
-            return str(choice)
-    letter = re.match(r"\(?([A-Z])(?:\)|\.|:|\s|$)", text) or re.search(
-        r"answer is:? \(?([A-Z])\b", text
-    )
-    place = ord(letter[1]) - ord("A") if letter else len(choices)
-    return str(choices[place]) if place < len(choices) else None
 
 
 def mathvista_results(doc: dict[str, Any], results: list[str]) -> dict[str, Any]:
