@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError, safe_open
+
 from harness.errors import ConfigError
 from harness.models.packed import read_manifest
 from harness.store.tensors import TENSORS
@@ -49,6 +51,7 @@ _SETTINGS = (
     "preprocessor_config.json",
     "video_preprocessor_config.json",
     "tokenizer_config.json",
+    "tokenizer.json",
 )
 
 
@@ -104,6 +107,17 @@ def check_weights(folder: Path, files: Iterable[str]) -> None:
         _check_index(folder, names)
     elif WEIGHTS not in names:
         raise ConfigError(f"{folder} has no {WEIGHTS} and no {INDEX}{_instead(folder)}")
+    for path in (folder / name for name in sorted(names) if name.endswith(".safetensors")):
+        try:
+            with safe_open(path, framework="pt"):
+                pass
+        except OSError as error:
+            raise ConfigError(f"cannot read {path}: {error}") from error
+        except SafetensorError as error:
+            raise ConfigError(
+                f"{path} is no safetensors file, or only a part of one ({error}). Restore it or"
+                " download it again"
+            ) from error
 
 
 def _require_inside(path: Path, folder: Path) -> None:

@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import tempfile
+import textwrap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import torch
 from accelerate import init_empty_weights
+from huggingface_hub.utils import logging as hub_logging
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.utils import logging as transformers_logging
 
@@ -23,7 +25,7 @@ from harness.models.fit import READING, require_fit
 from harness.models.packed import load_packed, read_manifest
 from harness.models.prepared import PreparedInputs
 from harness.models.processors import load_processor, write_processor
-from harness.models.source import PACKAGES, ModelSource, find_model
+from harness.models.source import ModelSource, find_model
 from harness.models.streamed import load_streamed
 from luq.decoder.blocks import BlockWeights
 from luq.decoder.families import Family, decoder_blocks, find_family
@@ -101,6 +103,7 @@ def load_model(
     place = _choose_device(device)
     with _alone(find_model(path, revision)) as source, _config_errors(name, path):
         config = _read_config(source)
+        find_family(_without_weights(config))  # an unknown one is refused before any work
         if streamed:
             model = load_streamed(source, config, dtype, torch.device(place), _model_class(config))
         else:
@@ -142,21 +145,14 @@ def empty_model(path: str, revision: str | None = None) -> Any:
         ConfigError: No configuration can be read.
     """
     _quiet_transformers()
-    if path in PACKAGES or path == "mini" or Path(path).exists():
+    try:
         found = find_model(path, revision, weights=False)
         with _alone(found) as source, _config_errors(path, path):
-            config = _read_config(source)
-    else:
-        try:
-            config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            if path not in ARCHITECTURES:
-                raise ConfigError(
-                    f"cannot read the configuration of model.path={path}:"
-                    f" {' '.join(str(error).split())}"
-                ) from error
-            config = _architecture(path)
-    return _without_weights(config)
+            return _without_weights(_read_config(source))
+    except ConfigError:
+        if path not in ARCHITECTURES:
+            raise
+        return _without_weights(_architecture(path))
 
 
 def write_synthetic(folder: Path, path: str, dtype: str, blocks: int) -> None:
@@ -197,13 +193,15 @@ def _config_errors(name: str, path: str) -> Iterator[None]:
     except Exception as error:
         raise ConfigError(
             f"cannot load model {name!r} from {path!r}: {type(error).__name__}:"
-            f" {' '.join(str(error).split())} Give model.path=FOLDER or a name on the hub"
+            f" {textwrap.shorten(str(error), 400)} Restore the file that it names, or download the"
+            " model again"
         ) from error
 
 
 def _quiet_transformers() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
+    hub_logging.set_verbosity_error()  # type: ignore[no-untyped-call]  # attempts to reach the hub
 
 
 def _architecture(path: str, **text_options: int) -> Any:

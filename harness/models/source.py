@@ -23,7 +23,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from harness.errors import ConfigError
-from harness.models.folder import WEIGHTS, check_weights, model_files
+from harness.models.folder import CONFIG, WEIGHTS, check_weights, model_files
 from harness.paths import EMBEDDED
 from harness.store import digest
 from harness.store.tensors import CorruptEntry, verify_tensors
@@ -69,7 +69,7 @@ def find_model(path: str, revision: str | None = None, *, weights: bool = True) 
     try:
         mode = place.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):  # ValueError: a NUL in the path
-        return _from_hub(path, revision)
+        return _from_hub(path, revision, DOWNLOADED if weights else [CONFIG], weights=weights)
     except OSError as error:
         raise ConfigError(f"cannot read model.path={path!r}: {error.strerror}") from error
     if stat.S_ISDIR(mode):
@@ -114,15 +114,16 @@ def _packaged(name: str) -> Path:
     return files[0]
 
 
-def _from_hub(name: str, revision: str | None) -> ModelSource:
+def _from_hub(
+    name: str, revision: str | None, patterns: list[str], *, weights: bool
+) -> ModelSource:
     shown = name if name.isprintable() else repr(name)
     where = f"cannot load model.path={shown}" + (f" at revision {revision}" if revision else "")
     try:
-        folder = Path(snapshot_download(name, revision=revision, allow_patterns=DOWNLOADED))
+        folder = Path(snapshot_download(name, revision=revision, allow_patterns=patterns))
     except HFValidationError as error:
         raise ConfigError(
-            f"{where}: it is neither a folder nor a name on the hub ({error}). Give"
-            " model.path=FOLDER"
+            f"{where}: it is neither a folder nor a name on the hub; give model.path=FOLDER"
         ) from error
     except GatedRepoError as error:
         raise ConfigError(
@@ -139,7 +140,13 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
             f"{where}: the hub has no such repository, or it is private. Check the name, log in"
             " with `hf auth login`, or give model.path=FOLDER"
         ) from error
-    except (LocalEntryNotFoundError, OfflineModeIsEnabled, HfHubHTTPError) as error:
+    except (
+        LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
+        HfHubHTTPError,
+        ConnectionError,
+        TimeoutError,
+    ) as error:
         raise ConfigError(
             f"{where}: no folder has this name, the hub cannot be reached and no copy is in the"
             " local cache"
@@ -150,7 +157,9 @@ def _from_hub(name: str, revision: str | None) -> ModelSource:
             f"{where}: the hub's local cache cannot be used ({error}). Set HF_HOME to a folder that"
             " can be written, or give model.path=FOLDER"
         ) from error
-    check_weights(folder, model_files(folder))
+    files = model_files(folder)
+    if weights:
+        check_weights(folder, files)
     return ModelSource(folder, f"{name}@{folder.name}")
 
 

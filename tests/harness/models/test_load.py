@@ -1,6 +1,7 @@
 import json
 import re
 import shutil
+from pathlib import Path
 
 import httpx
 import pytest
@@ -17,7 +18,7 @@ from safetensors.torch import load_file, save_file
 from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
 from harness.models.folder import WEIGHTS
-from harness.models.load import load_model, load_without_weights
+from harness.models.load import empty_model, load_model, load_without_weights
 from harness.models.source import HASHES, find_model, write_hashes
 from harness.paths import EMBEDDED
 from harness.variants.calibration_run import CalibrationRun
@@ -25,6 +26,7 @@ from harness.variants.export import export_model
 from harness.variants.sizes import language_model_bytes
 from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
+from luq.types import QuantizationError
 from tests import replicas
 
 
@@ -95,6 +97,12 @@ def refusal(error_type, status):
             "at revision v9: the repository has no such revision",
         ),
         (refusal(HfHubHTTPError, 500), "the hub cannot be reached"),
+        (ConnectionResetError("reset"), "the hub cannot be reached"),
+        (
+            PermissionError(13, "Permission denied", "/home/x"),
+            "local cache cannot be.*HF_HOME",
+        ),
+        (OSError(28, "No space left on device"), "local cache cannot be used.*No space left"),
     ],
 )
 def test_what_the_hub_refuses_is_told_with_the_way_out(monkeypatch, error, said):
@@ -141,6 +149,69 @@ def test_a_name_that_is_neither_a_folder_nor_reachable_is_refused():
         load_model("x", "nobody/nothing", "float32", "cpu")
     with pytest.raises(ConfigError, match="neither a folder nor a name on the hub"):
         load_model("x", "no such/folder/../here", "float32", "cpu")
+
+
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("FOLDER/config.json", "config.json' is a file; give the folder of a model"),
+        ("FOLDER/none", "neither a folder nor a name on the hub"),
+        ("FOLDER/config.json/none", "neither a folder nor a name on the hub"),
+        ("two\nlines", r"'two\\nlines': it is neither"),
+        ("nul\0", "neither a folder nor a name on the hub"),
+        ("[x", "neither a folder nor a name on the hub"),
+        ("FOLDER/" + "x" * 300, "cannot read model.path=.*File name too long"),
+    ],
+)
+@pytest.mark.parametrize(
+    "open_model", [lambda p: load_model("x", p, "float32", "cpu"), empty_model]
+)
+def test_r41_what_is_wrong_with_a_path_is_told_as_it_is(tmp_path, path, said, open_model):
+    (tmp_path / "config.json").write_text("{}")
+    with pytest.raises(ConfigError, match=said) as caught:
+        open_model(path.replace("FOLDER", str(tmp_path)))
+    assert "reached" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", [".", "config.json", "tokenizer.json", WEIGHTS])
+def test_r41_what_may_not_be_read_is_named_with_the_reason(copy, monkeypatch, name):
+    """A user who may read everything, such as root, meets this on network folders only."""
+    (copy / HASHES).unlink()
+    method = "iterdir" if name == "." else "open"
+    real = getattr(Path, method)
+
+    def refuse(path, *args, **options):
+        if path == copy / name:
+            raise PermissionError(13, "Permission denied", str(path))
+        return real(path, *args, **options)
+
+    monkeypatch.setattr(Path, method, refuse)
+    with pytest.raises(ConfigError, match=f"cannot read .*{name}.*: Permission denied") as caught:
+        find_model(str(copy))
+    assert "hub" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["tokenizer.json", WEIGHTS])
+def test_r41_a_file_that_is_cut_off_is_named(copy, name):
+    (copy / HASHES).unlink()
+    (copy / name).write_bytes((copy / name).read_bytes()[:1000])
+    with pytest.raises(ConfigError, match=rf"{name} is no (valid JSON|safetensors file, or only)"):
+        load_model("x", str(copy), "float32", "cpu")
+
+
+def test_r41_what_transformers_refuses_is_told_with_its_reason(copy):
+    config = json.loads((copy / "config.json").read_text())
+    config["text_config"]["num_attention_heads"] = "many"
+    (copy / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ConfigError, match=r"cannot load model 'x' from .*num_attention_heads"):
+        load_model("x", str(copy), "float32", "cpu")
+
+
+def test_r14_an_unknown_architecture_is_refused_before_its_weights_are_read(copy, monkeypatch):
+    (copy / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_layer": 1}))
+    monkeypatch.setattr("harness.models.load._read_model", None)
+    with pytest.raises(QuantizationError, match="unknown architecture 'gpt2'"):
+        load_model("x", str(copy), "float32", "cpu")
 
 
 def test_a_packaged_model_that_is_not_installed_is_named_with_the_command(monkeypatch):

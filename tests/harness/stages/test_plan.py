@@ -60,7 +60,7 @@ def test_more_low_blocks_than_there_are_is_refused_before_anything_is_paid(run):
     assert "method.k is 29, qwen25vl_7b has 28 decoder blocks" in text
 
 
-def test_an_unknown_model_of_the_hub_says_that_its_configuration_cannot_be_read(run):
+def test_an_unknown_model_of_the_hub_says_that_it_cannot_be_loaded(run):
     code, text = run("stage=plan", "model=qwen25vl_7b", "model.path=some/other", "method=fp")
     assert code == 2
-    assert "cannot read the configuration of model.path=some/other" in text
+    assert "cannot load model.path=some/other: no folder has this name" in text
