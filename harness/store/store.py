@@ -91,8 +91,9 @@ class Store:
         with store_errors(self.root):
             partial = self._temporary(kind, key)
             partial.parent.mkdir(exist_ok=True)
-            self.path(kind, key).rename(partial)
-            shutil.rmtree(partial)
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                self.path(kind, key).rename(partial)
+                shutil.rmtree(partial)
 
     def set_aside(self, kind: str, key: str, reason: str) -> None:
         """Move a damaged entry to `corrupt/`, so that it is made again, and log a warning.
@@ -200,8 +201,8 @@ class Store:
             return
         path = self._claims() / f"{kind}-{key}"
         with store_errors(self.root):
-            claims.acquire(path, kind)
-        with claims.renewed(path):
+            claim = claims.acquire(path, kind)
+        with claims.renewed(claim):
             yield
 
     @contextlib.contextmanager
@@ -211,14 +212,14 @@ class Store:
         Yields:
             A function to be called with the key of each entry that is done.
         """
-        folder = self._claims()
-        marks = {key: folder / f"{_mark(kind, key)}{secrets.token_hex(4)}" for key in keys}
+        folder, marks = self._claims(), {}
         with store_errors(self.root):
-            for key, mark in marks.items():
+            for key in keys:
                 self.is_running(kind, key)  # removes what killed processes left
-                claims.try_acquire(mark)
+                name = f"{_mark(kind, key)}{secrets.token_hex(4)}"
+                marks[key] = claims.acquire(folder / name, kind)
         with claims.renewed(*marks.values()):
-            yield lambda key: marks[key].unlink(missing_ok=True)
+            yield lambda key: marks[key].release()
 
     def is_running(self, kind: str, key: str) -> bool:
         """Whether a process that is alive makes this entry; marks of dead ones are removed."""

@@ -9,6 +9,7 @@ import time
 
 import pytest
 
+from harness.store import claims
 from harness.store.store import Store
 
 
@@ -54,11 +55,57 @@ def test_a_claim_makes_others_wait_until_it_is_released_and_the_user_is_told_onc
     assert not list((store.root / "claims").iterdir())
 
 
-def test_a_claim_that_was_not_renewed_is_void(store, claim):
-    claim.touch()
-    os.utime(claim, (time.time() - 120,) * 2)
-    assert seconds_to_claim(store) < 5
+@pytest.mark.parametrize("stamp", [-1e9, 0.0, 1e9], ids=["long ago", "now", "in the future"])
+def test_a_claim_that_is_not_renewed_is_void_whatever_its_time_stamp(
+    store, claim, monkeypatch, stamp
+):
+    monkeypatch.setattr("harness.store.claims.STALE", 0.5)
+    claim.write_text("elsewhere 7 token")
+    os.utime(claim, (time.time() + stamp,) * 2)
+    assert 0.4 < seconds_to_claim(store) < 5
+    assert not list(claim.parent.iterdir())
+
+
+def test_a_claim_that_is_renewed_holds_whatever_its_time_stamp(store, claim, monkeypatch):
+    monkeypatch.setattr("harness.store.claims.STALE", 0.5)
+    claim.write_text("elsewhere 7 token")
+    stop = threading.Event()
+
+    def renew():  # by a machine whose clock is a year behind
+        stamp = time.time() - 3e7
+        while not stop.wait(0.1):
+            stamp += 0.1
+            os.utime(claim, (stamp,) * 2)
+
+    renewing = threading.Thread(target=renew)
+    renewing.start()
+    threading.Timer(1.5, stop.set).start()
+    assert seconds_to_claim(store) > 1.5
+    renewing.join()
+
+
+def test_who_lost_a_claim_neither_renews_nor_releases_that_of_its_successor(claim):
+    mine = claims.try_acquire(claim)
+    claims._take_away(claim, mine.content)
+    theirs = claims.try_acquire(claim)
+    os.utime(claim, (1, 1))
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(claims, "STALE", 0.06)
+        with claims.renewed(mine):
+            time.sleep(0.1)
+    assert claim.stat().st_mtime == 1
+    assert theirs.is_ours()
+    theirs.release()
     assert not claim.exists()
+
+
+def test_a_claim_that_changed_hands_before_it_could_be_taken_away_stays(claim):
+    old = claims.try_acquire(claim)
+    old.release()
+    new = claims.try_acquire(claim)
+    claims._take_away(claim, old.content)
+    assert new.is_ours()
+    assert list(claim.parent.iterdir()) == [claim]
 
 
 def test_a_claim_of_a_dead_process_of_this_machine_is_void_at_once(store, claim):
@@ -66,10 +113,19 @@ def test_a_claim_of_a_dead_process_of_this_machine_is_void_at_once(store, claim)
     assert seconds_to_claim(store) < 5
 
 
-def test_a_claim_of_another_machine_holds_until_it_is_stale(store, claim):
-    claim.write_text(f"elsewhere {dead_process()}")
-    os.utime(claim, (time.time() - 28,) * 2)
+def test_the_process_number_of_another_machine_says_nothing(store, claim, monkeypatch):
+    monkeypatch.setattr("harness.store.claims.STALE", 1.0)
+    claim.write_text(f"elsewhere {dead_process()} token")
     assert seconds_to_claim(store) > 1
+
+
+@pytest.mark.parametrize("stamp", [-120.0, 120.0])
+def test_a_mark_with_a_stamp_far_from_now_runs_no_more(store, stamp):
+    mark = store._claims() / "at-cells-d-0000"
+    mark.write_text("elsewhere 7 token")
+    assert store.is_running("cells", "d")
+    os.utime(mark, (time.time() + stamp,) * 2)
+    assert not store.is_running("cells", "d")
 
 
 def test_an_entry_is_running_until_it_is_done_or_its_process_is_gone(store):
