@@ -7,17 +7,36 @@ import errno
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from safetensors import SafetensorError
 
 from harness.errors import StoreError
 
+Content = TypeVar("Content")
+# What reading a file that is not there, or a folder in its place, raises: damage, and not a disk
+# that cannot be read for a moment.
+ABSENT = (FileNotFoundError, NotADirectoryError, IsADirectoryError)
+ATTEMPTS, PAUSE = 3, 0.2  # to read a file, and seconds between two
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+REMEDIES = {
+    **dict.fromkeys(FULL, "free space"),
+    errno.EROFS: "choose a folder that can be written to",
+    errno.EACCES: "make the folder writable",
+    errno.EPERM: "make the folder writable",
+    errno.EMFILE: "let the process open more files (ulimit -n)",
+    errno.ENFILE: "let the machine open more files",
+}
+
 
 @contextlib.contextmanager
 def store_errors(root: Path) -> Iterator[None]:
     """Turn an OSError of the block, or what safetensors makes of one, into a StoreError.
+
+    An error with a file that is not in the store stays what it is.
 
     Args:
         root: The folder that is being written to, for the message.
@@ -27,13 +46,55 @@ def store_errors(root: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise StoreError(
-            f"cannot write to the store {root}: {reason}. Complete entries are untouched; free"
-            " space or make the folder writable (or choose another with store=PATH) and run the"
-            " same command again"
-        ) from error
+    except SafetensorError as error:
+        raise _cannot_write(root, str(error), "free space or make the folder writable") from error
+    except OSError as error:
+        if not _inside(error.filename, root):
+            raise
+        remedy = REMEDIES.get(error.errno or 0, "see to the disk, or make the folder writable")
+        raise _cannot_write(root, error.strerror or str(error), remedy) from error
+
+
+def _cannot_write(root: Path, reason: str, remedy: str) -> StoreError:
+    return StoreError(
+        f"cannot write to the store {root}: {reason}. Complete entries are untouched; {remedy} (or"
+        " choose another store with store=PATH) and run the same command again"
+    )
+
+
+def _inside(path: object, root: Path) -> bool:
+    """Whether an error's file is in the store; errors of writing and syncing name none."""
+    if not isinstance(path, str | bytes):
+        return True
+    file = Path(os.path.abspath(os.fsdecode(path)))
+    absolute = Path(os.path.abspath(root))
+    return file.is_relative_to(absolute) or absolute.is_relative_to(file)
+
+
+def read_patiently(read: Callable[[], Content], what: str) -> Content:
+    """What `read` returns, tried again where the disk cannot be read for a moment.
+
+    Args:
+        read: Reads files of the store.
+        what: What it reads, for the message.
+
+    Raises:
+        OSError: One of ABSENT.
+        StoreError: The disk cannot be read; nothing was changed.
+    """
+    for attempt in range(1, ATTEMPTS + 1):
+        try:
+            return read()
+        except ABSENT:
+            raise
+        except OSError as error:
+            if attempt == ATTEMPTS:
+                raise StoreError(
+                    f"cannot read {what} now: {error.strerror or error}. It stays where it is; see"
+                    " to the disk and run the same command again"
+                ) from error
+            time.sleep(PAUSE)
+    raise AssertionError("unreachable")
 
 
 @contextlib.contextmanager
@@ -79,6 +140,7 @@ def replace_file(path: Path, text: str) -> None:
         partial.write_text(text, encoding="utf-8")
         _sync(partial)
         partial.replace(path)
+        _sync(path.parent)
     finally:
         partial.unlink(missing_ok=True)
 
