@@ -37,7 +37,7 @@ def _free(job: Job, progress: Progress) -> Outcome:
         if not config.dry_run:
             with store_errors(store.root):
                 for path in paths:
-                    _remove(path)
+                    _remove(store, path)
     progress.table(("freed", "entries", "size"), rows)
     progress.message(
         f"gc: {bytes_text(total)}"
@@ -69,9 +69,11 @@ def _abandoned(path: Path) -> bool:
     return time.time() - newest > ABANDONED
 
 
-def _remove(path: Path) -> None:
-    """A link goes, and not what it leads to."""
-    if path.is_dir() and not path.is_symlink():
+def _remove(store: Store, path: Path) -> None:
+    """A link goes, and not what it leads to; a folder is complete or absent under its name."""
+    if not path.is_dir() or path.is_symlink():
+        path.unlink(missing_ok=True)
+    elif KINDS[path.parent.name].lifetime == "leftover":
         shutil.rmtree(path)
     else:
-        path.unlink(missing_ok=True)
+        store.discard(path.parent.name, path.name)

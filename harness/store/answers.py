@@ -65,24 +65,45 @@ class AnswerLog:
             raise ValueError("its digest does not fit")
         return answers
 
-    def append(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
+    def append(self, answers: Mapping[str, Mapping[str, Any]]) -> Path:
         """Add a batch of answers by question digest.
+
+        Returns:
+            The file, named by its questions.
 
         Raises:
             StoreError: The file cannot be written.
         """
         part = {"answers": answers, "sha256": digest.of_value(answers)}
         name = digest.of_value(sorted(answers))
-        self.store.write_file(self.folder / f"{name}.json", json.dumps(part, allow_nan=False))
+        path = self.folder / f"{name}.json"
+        self.store.write_file(path, json.dumps(part, allow_nan=False))
+        return path
 
     def compact(self, answers: Mapping[str, Mapping[str, Any]]) -> None:
-        """Replace all files by one, once a suite is complete.
+        """Join all files into one, once a suite is complete.
+
+        Only files whose answers are all in the file that was just written are removed, so that a
+        kill at any step, or a process that appends meanwhile, loses nothing.
 
         Args:
-            answers: All answers of the log.
+            answers: Answers that are known; those of other processes are read from the log.
+
+        Raises:
+            StoreError: The joined file cannot be written.
         """
-        files = list(self.folder.glob("*.json"))
-        if len(files) > 1:
-            self.append(answers)
+        files: list[Path] = []  # whole ones: what cannot be read stays where it is
+        joined: dict[str, Mapping[str, Any]] = {}
+        for path in sorted(self.folder.glob("*.json")):
+            with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+                part = self.read(path)
+                joined.update(part)
+                files.append(path)
+        if len(files) < 2:
+            return
+        joined.update(answers)
+        kept = self.append(joined)
+        with store_errors(self.store.root):
             for path in files:
-                path.unlink(missing_ok=True)
+                if path != kept:
+                    path.unlink(missing_ok=True)
