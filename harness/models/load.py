@@ -24,7 +24,8 @@ from harness.models.architectures import ARCHITECTURES
 from harness.models.fit import READING, require_fit
 from harness.models.packed import load_packed, read_manifest
 from harness.models.prepared import PreparedInputs
-from harness.models.processors import load_processor, write_processor
+from harness.models.processors import chat_template, load_processor, write_processor
+from harness.models.prompt import prompt_text
 from harness.models.source import ModelSource, find_model
 from harness.models.streamed import load_streamed
 from luq.decoder.blocks import BlockWeights
@@ -109,6 +110,8 @@ def load_model(
         else:
             model = _read_model(source, config, dtype)
         processor = _read_processor(source, config)
+    if chat_template(processor) is not None:
+        prompt_text(processor, "What is this?", int(_takes_pictures(config)))
     model.eval().requires_grad_(False)
     if not streamed:
         model.to(place)

@@ -50,14 +50,18 @@ class TextProcessor:
 
     def apply_chat_template(self, messages: list[dict[str, Any]], **options: Any) -> str:
         """The text of a chat; messages: as processors take them, with parts of type `text`."""
-        plain = [
+        plain = self.plain(messages)
+        return str(self.tokenizer.apply_chat_template(plain, tokenize=False, **options))
+
+    def plain(self, messages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Messages as tokenizers take them: texts in place of lists of parts."""
+        return [
             {
                 **m,
                 "content": "".join(part["text"] for part in m["content"] if part["type"] == "text"),
             }
             for m in messages
         ]
-        return str(self.tokenizer.apply_chat_template(plain, tokenize=False, **options))
 
     def save_pretrained(self, folder: Path) -> None:
         """Write the tokenizer into a model folder."""
@@ -86,6 +90,17 @@ def load_processor(
         )
     processor_class = QwenProcessor if model_type == "qwen2_5_vl" else AutoProcessor
     return processor_class.from_pretrained(folder, trust_remote_code=False, backend="pil")
+
+
+def chat_template(processor: Any) -> str | None:
+    """The template by which a model is asked; None where it has none.
+
+    Args:
+        processor: Of transformers, or a `TextProcessor`.
+    """
+    owner = processor.tokenizer if isinstance(processor, TextProcessor) else processor
+    template = owner.chat_template
+    return template.get("default") if isinstance(template, dict) else template
 
 
 def write_processor(folder: Path, model_type: str) -> None:
