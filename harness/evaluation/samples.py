@@ -110,6 +110,7 @@ def score(
             n=0,
             maximum=1.0,
             primary=metric.primary,
+            rules=metric.rules,
         )
     own = estimate(find_statistic(metric.statistic), answers)
     other = float(reported[f"{name},none"])
@@ -127,4 +128,5 @@ def score(
         maximum=own.maximum,
         primary=metric.primary,
         statistic=metric.statistic,
+        rules=metric.rules,
     )

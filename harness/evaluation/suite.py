@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from harness.config.schema import CalibrationConfig, SuiteConfig
 from harness.models.load import LoadedModel
 from harness.store.records import load_result, save_result
 from harness.store.store import Store
-from reports.records.results import SuiteResult
+from reports.records.results import Cell, SuiteResult
 
 # Part of the key of every answer and result. Raise it when the same request would get other
 # answers: then no stored answer is used again. It need not follow the version of the package.
@@ -25,10 +25,13 @@ class Metric:
         statistic: Name of the statistic of `reports.statistics` that makes the score of the
             answers.
         primary: Whether tables and figures show it.
+        rules: Version of the rules that read the answers. Raise it when the same answers would get
+            other scores: stored answers are then scored again, and no question is asked.
     """
 
     statistic: str
     primary: bool = False
+    rules: int = 0
 
 
 def _no_progress(count: int) -> None: ...
@@ -117,6 +120,23 @@ class Suite(Protocol):
         """What the calibration data shares with the questions, and what to do; "" for nothing.
 
         Pictures are not compared here but when they are asked about: `EvaluationContext`.
+        """
+
+
+@runtime_checkable
+class ScoresAgain(Protocol):
+    """A suite that can score stored answers, without a model."""
+
+    def score_again(self, store: Store, cell: Cell, result: SuiteResult) -> tuple[str, SuiteResult]:
+        """Score the answers of a result by the rules of today.
+
+        Args:
+            store: Where it is stored.
+            cell: What names the result.
+            result: By other rules.
+
+        Returns:
+            (key, result); the result is in the store under this key.
         """
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from harness import distributed
 from harness.config.schema import Config, EntropyConfig, MethodConfig
-from harness.evaluation.suite import EvaluationContext, Suite
+from harness.evaluation.suite import EvaluationContext, ScoresAgain, Suite
 from harness.failures import cause, depends_on, fails_again
 from harness.models.load import LoadedModel
 from harness.provenance import provenance
@@ -95,8 +95,12 @@ def _variant_settings(method: MethodConfig) -> dict[str, object]:
     return {name: value for name, value in asdict(method).items() if name != "reference"}
 
 
-def complete_cell(store: Store, key: str) -> CellResult | None:
-    """A stored cell with its result; None where either is missing, or damaged and set aside."""
+def complete_cell(store: Store, key: str, suite: Suite) -> CellResult | None:
+    """A stored cell with its result; None where either is missing, or damaged and set aside.
+
+    Where the rules that read the answers have changed since, these are scored again, and the cell
+    is stored with the result of that.
+    """
     cell = load_cell(store, key)
     if cell is None:
         return None
@@ -104,6 +108,14 @@ def complete_cell(store: Store, key: str) -> CellResult | None:
     if result is None:
         store.set_aside("cells", key, "its result is gone")
         return None
+    rules = {name: metric.rules for name, metric in suite.metrics.items()}
+    outdated = any(one.rules != rules.get(one.metric, one.rules) for one in result.metrics)
+    if outdated and isinstance(suite, ScoresAgain):
+        again, result = suite.score_again(store, cell, result)
+        cell = cell.model_copy(update={"result": again})
+        if distributed.rank() == 0:
+            store.discard("cells", key)
+            save_cell(store, key, cell)
     return CellResult(cell=cell, result=result)
 
 
@@ -126,7 +138,7 @@ def fill_cell(
         key: Of the cell.
     """
     began, store = time.monotonic(), context.store
-    stored = complete_cell(store, key) if distributed.world_size() == 1 else None
+    stored = complete_cell(store, key, suite) if distributed.world_size() == 1 else None
     if stored is not None:
         return stored  # another process was first
     result_key, result = suite.answer(context, variant.digest, job.config.limit)

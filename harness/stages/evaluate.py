@@ -89,7 +89,11 @@ def _on_task(job: Job, task: str) -> Job:
 
 def _before(job: Job, store: Store, suite: Suite, key: str) -> tuple[Outcome, str] | None:
     """What came of a cell before, and that in words; None where it has to be filled."""
-    row = complete_cell(store, key)
+    try:
+        row = complete_cell(store, key, suite)
+    except (Exception, SystemExit) as error:  # noqa: BLE001 (of a scorer: told where it is filled)
+        require_of_a_cell(error)
+        row = None
     if row is not None:
         return Outcome(rows=(row,)), ALREADY
     failure = None if job.config.retry_failed else lasting_failure(store, key)

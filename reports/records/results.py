@@ -48,6 +48,7 @@ class MetricScore(Strict):
         maximum: what can be had; for a perplexity, which has no maximum, the score itself.
         primary: whether tables show it and means count it.
         statistic: name of the statistic that made the score, see `reports.statistics.registry`.
+        rules: version of the rules that read the answers, by metric; not written where it is 0.
     """
 
     metric: str
@@ -58,6 +59,7 @@ class MetricScore(Strict):
     maximum: float = Field(gt=0)
     primary: bool
     statistic: str = "mean"
+    rules: int = Field(default=0, ge=0, exclude_if=lambda rules: not rules)
 
 
 class SuiteResult(Strict):

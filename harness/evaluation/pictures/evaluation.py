@@ -21,7 +21,7 @@ from harness.evaluation.suite import ANSWERS_VERSION, stored_result
 from harness.store import digest
 from harness.store.answers import AnswerLog
 from harness.store.store import Store, safe_name
-from reports.records.results import SuiteResult
+from reports.records.results import Status, SuiteResult
 
 SCORER_VERSION = 1  # raise it whenever the same answers would get other scores or intervals
 
@@ -77,7 +77,14 @@ def evaluate_suite(
 
 def result_key(variant: str, lm: LuqModel, suite: PictureTask, count: int) -> str:
     """Digest of everything that the result of `count` questions depends on."""
-    return digest.of_value([*_answer_parts(variant, lm, suite), count, SCORER_VERSION])
+    key = digest.of_value([*_answer_parts(variant, lm, suite), count, SCORER_VERSION])
+    return rules_key(key, suite)
+
+
+def rules_key(key: str, suite: PictureTask) -> str:
+    """Key of a result by the present rules, from that of the same result by the first ones."""
+    rules = [[name, metric.rules] for name, metric in suite.metrics.items() if metric.rules]
+    return digest.of_value([key, rules]) if rules else key
 
 
 def _answer_parts(variant: str, lm: LuqModel, suite: PictureTask) -> list[Any]:
@@ -124,6 +131,24 @@ def _result(
     samples: list[Sample],
     reported: Mapping[str, Any],
 ) -> SuiteResult:
+    failures = [lm.failure(suite.name, sample["doc_id"]) for sample in samples]
+    return SuiteResult(
+        **_scored(suite, samples, failures, reported),
+        suite=suite.name,
+        suite_title=suite.title,
+        limit=limit,
+        batch_size=lm.smallest_batch or lm.batch_size,
+        pictures=store_thumbnails(store, suite, len(samples)),
+    )
+
+
+def _scored(
+    suite: PictureTask,
+    samples: list[Sample],
+    failures: list[Status | None],
+    reported: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Answers, their counts and scores, as fields of a result."""
     clusters = [suite.clusters[sample["doc_id"]] for sample in samples]
     judged = [
         judge(sample, suite.metrics, cluster)
@@ -136,26 +161,50 @@ def _result(
             judgement,
             cluster=cluster,
             said=suite.reading(str(sample["filtered_resps"][0]), docs[sample["doc_id"]]),
-            failure=lm.failure(suite.name, sample["doc_id"]),
+            failure=failure,
         )
-        for sample, judgement, cluster in zip(samples, judged, clusters, strict=True)
-    ]
-    metrics = [
-        score(suite.title, name, metric, [one[name] for one in judged if name in one], reported)
-        for name, metric in suite.metrics.items()
+        for sample, judgement, cluster, failure in zip(
+            samples, judged, clusters, failures, strict=True
+        )
     ]
     statuses = [answer.status for answer in answers]
-    return SuiteResult(
-        suite=suite.name,
-        suite_title=suite.title,
-        limit=limit,
-        n=len(answers),
-        errors=statuses.count("error"),
-        empty=statuses.count("empty"),
-        unparseable=statuses.count("unparseable"),
-        data_errors=statuses.count("data_error"),
-        metrics=metrics,
-        answers=answers,
-        batch_size=lm.smallest_batch or lm.batch_size,
-        pictures=store_thumbnails(store, suite, len(samples)),
-    )
+    return {
+        "n": len(answers),
+        "errors": statuses.count("error"),
+        "empty": statuses.count("empty"),
+        "unparseable": statuses.count("unparseable"),
+        "data_errors": statuses.count("data_error"),
+        "metrics": [
+            score(suite.title, name, metric, [one[name] for one in judged if name in one], reported)
+            for name, metric in suite.metrics.items()
+        ],
+        "answers": answers,
+    }
+
+
+def scored_again(suite: PictureTask, result: SuiteResult) -> SuiteResult:
+    """A result with its recorded answers scored by the rules of today.
+
+    Raises:
+        CellError: lmms-eval's score is another than ours.
+    """
+    docs, task = suite.task.eval_docs_no_media, suite.task
+    samples: list[Sample] = [
+        {
+            "doc_id": int(answer.question_id),
+            "filtered_resps": [answer.response],
+            "arguments": [answer.prompt],
+            "target": answer.target,
+            **task.process_results(docs[int(answer.question_id)], [answer.response]),
+        }
+        for answer in result.answers
+    ]
+    failures: list[Status | None] = [
+        answer.status if answer.status in ("error", "data_error") else None
+        for answer in result.answers
+    ]
+    reported = {
+        f"{name},none": task.aggregation()[name]([one[name] for one in samples if name in one])
+        for name in suite.metrics
+    }
+    return result.model_copy(update=_scored(suite, samples, failures, reported))

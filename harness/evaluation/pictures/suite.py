@@ -11,13 +11,13 @@ from harness.errors import ConfigError
 from harness.evaluation.leakage import row_overlap
 from harness.evaluation.lmms_model import LuqModel
 from harness.evaluation.pictures.data import LocalData, local_data
-from harness.evaluation.pictures.evaluation import evaluate_suite
+from harness.evaluation.pictures.evaluation import evaluate_suite, rules_key, scored_again
 from harness.evaluation.pictures.task import PictureTask, load_tasks
-from harness.evaluation.suite import EvaluationContext
+from harness.evaluation.suite import EvaluationContext, stored_result
 from harness.models.load import LoadedModel
 from harness.models.processors import TextProcessor
 from harness.store.store import Store
-from reports.records.results import SuiteResult
+from reports.records.results import Cell, SuiteResult
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,6 +49,11 @@ class PictureSuite(PictureTask):
             limit=limit,
             max_error_share=context.max_error_share,
         )
+
+    def score_again(self, store: Store, cell: Cell, result: SuiteResult) -> tuple[str, SuiteResult]:
+        """Score the recorded answers by the rules of today; see `ScoresAgain`."""
+        key = rules_key(cell.result, self)
+        return key, stored_result(store, key, lambda: scored_again(self, result))
 
     def select(self, split: str) -> PictureSuite:
         """The same task on another split of its data; see `Suite.select`."""

@@ -148,4 +148,9 @@ def _metric(name: str, metric: str, options: Mapping[str, Any]) -> Metric:
         find_statistic(options["statistic"])
     except (KeyError, ValueError) as error:
         raise ConfigError(f"task {name}: metadata.metrics.{metric}: {error}") from error
-    return Metric(options["statistic"], bool(options.get("primary", False)))
+    rules = options.get("rules", 0)
+    if not isinstance(rules, int) or rules < 0:
+        raise ConfigError(
+            f"task {name}: metadata.metrics.{metric}.rules is {rules!r}; give a number from 0"
+        )
+    return Metric(options["statistic"], bool(options.get("primary", False)), rules)

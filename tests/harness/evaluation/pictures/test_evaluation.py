@@ -3,6 +3,7 @@
 import io
 import json
 import struct
+import types
 import zlib
 
 import datasets
@@ -17,6 +18,7 @@ from harness.evaluation.pictures.suite import load_suites
 from harness.evaluation.suite import Metric
 from harness.store.records import load_result
 from harness.store.store import Store
+from tasks.mini import scoring
 from tasks.mini import suites as mini
 
 NAMES = tuple(
@@ -178,6 +180,27 @@ def test_r6_a_flipped_byte_in_a_result_is_noticed_and_the_result_made_again(
     assert load_result(store, key) is None
     assert len(list((store.root / "corrupt").iterdir())) == 1
     assert evaluate(store, lm, suite, limit=10) == result
+
+
+def test_a_result_by_earlier_rules_becomes_the_one_of_today_without_a_model(
+    store, embedded, suites, monkeypatch
+):
+    suite, metrics = suites["mini_pope"], suites["mini_pope"].metrics
+    lm = scripted(embedded, lambda *_: "Yes, it is.")
+    monkeypatch.setitem(metrics, "pope_mean_f1", Metric("mean_f1", primary=True))
+    monkeypatch.setattr(
+        suite.task.config, "process_results", lambda doc, _: scoring.pope_results(doc, ["?"])
+    )
+    old_key, old = evaluate_suite(store, lm, suite, variant="v", limit=30, max_error_share=0.0)
+    assert old.metrics[0].score == 0
+    monkeypatch.undo()
+    again_key, again = suite.score_again(store, types.SimpleNamespace(result=old_key), old)
+    assert again.metrics[0].score == pytest.approx(2 / 3)
+    assert again_key != old_key
+    silent = LuqModel(loaded=embedded, batch_size=16)
+    silent._generate = lambda *_: pytest.fail("a question was asked")
+    fresh = evaluate_suite(store, silent, suite, variant="v", limit=30, max_error_share=0.0)
+    assert fresh == (again_key, again)
 
 
 def test_scores_agree_with_lmms_evals_or_the_cell_fails(store, embedded, suites, monkeypatch):
