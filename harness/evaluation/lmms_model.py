@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -222,23 +223,36 @@ class LuqModel(lmms):
             return dict(zip([q.key for q in batch], self._generate(batch, ahead), strict=True))
         except StoreError:
             raise  # of the disk that holds vision features: no error of a question
-        except NonFiniteLogits as error:
+        except (
+            NonFiniteLogits,
+            RuntimeError,
+            ValueError,
+            TypeError,
+            OSError,
+            IndexError,
+            KeyError,
+        ) as error:
+            finite = not isinstance(error, NonFiniteLogits)
+            full, reason = _out_of_memory(error), f"{type(error).__name__}: {error}"
+        # Only here is the exception gone, and with its frames every tensor of the failed batch.
+        ahead = None
+        if not finite:
             place = locate_non_finite(self.loaded, self._inputs(batch))
-            raise CellError(f"{place} on {batch[0].label} to {batch[-1].label}") from error
-        except (RuntimeError, ValueError, TypeError, OSError, IndexError, KeyError) as error:
-            if _out_of_memory(error) and len(batch) > 1:
-                self.smallest_batch = len(batch) // 2
-                logger.warning(
-                    f"out of memory with a batch of {len(batch)}; going on with"
-                    f" {self.smallest_batch}. Set batch_size= lower"
-                )
-                torch.cuda.empty_cache()
-                return self._answer(batch)
-            if len(batch) == 1:
-                logger.error(f"{batch[0].label}: {type(error).__name__}: {error}")
-                self.errors[batch[0].key] = f"{type(error).__name__}: {error}"
-                return {}
+            raise CellError(f"{place} on {batch[0].label} to {batch[-1].label}")
+        if len(batch) == 1:
+            logger.error(f"{batch[0].label}: {reason}")
+            self.errors[batch[0].key] = reason
+            return {}
+        if not full:
             return self._answer_parts([[question] for question in batch])
+        self.smallest_batch = len(batch) // 2
+        logger.warning(
+            f"out of memory with a batch of {len(batch)}; going on with {self.smallest_batch}. Set"
+            " batch_size= lower"
+        )
+        gc.collect()  # an exception that is part of a circle keeps its frames until then
+        torch.cuda.empty_cache()
+        return self._answer(batch)
 
     def _answer_parts(self, parts: Sequence[Sequence[Question]]) -> dict[str, str]:
         return {key: text for part in parts for key, text in self._answer(part).items()}

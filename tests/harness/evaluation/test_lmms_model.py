@@ -1,4 +1,6 @@
 import dataclasses
+import gc
+import weakref
 
 import numpy as np
 import pytest
@@ -271,6 +273,45 @@ def test_a_batch_that_does_not_fit_is_halved_for_good_and_the_size_is_reported(e
     assert sizes[:3] == [16, 8, 4]
     assert set(sizes[3:]) <= {1, 2, 3, 4}
     assert not lm.errors
+
+
+def fail_plainly():
+    raise RuntimeError("another")
+
+
+def run_out_of_memory():
+    error = torch.OutOfMemoryError("CUDA out of memory")
+    raise error  # held by its own frame: a circle
+
+
+@pytest.mark.parametrize("fail", [fail_plainly, run_out_of_memory])
+def test_r42_the_tensors_of_a_failed_batch_are_gone_when_its_questions_are_asked_again(
+    embedded, docs, monkeypatch, fail
+):
+    lm, failed, alive = model_for(embedded, docs, batch_size=8), [], []
+    real, generate = lm._inputs, embedded.model.generate
+
+    def inputs(batch, ahead=None):
+        alive.append(sum(reference() is not None for reference in failed))
+        made = real(batch, ahead)
+        if len(batch) > 4:
+            made |= {name: tensor.clone() for name, tensor in made.items() if name == "input_ids"}
+            failed.append(weakref.ref(made["input_ids"]))
+        return made
+
+    def refuse(**given):
+        return generate(**given) if len(given["input_ids"]) <= 4 else fail()
+
+    monkeypatch.setattr(lm, "_inputs", inputs)
+    monkeypatch.setattr(embedded.model, "generate", refuse)
+    gc.disable()
+    try:
+        lm.generate_until(requests_for(docs[:8]))
+    finally:
+        gc.enable()
+    assert len(failed) == 1
+    assert len(alive) > 2
+    assert not any(alive)
 
 
 def test_a_question_that_does_not_fit_alone_is_an_error(embedded, docs):
