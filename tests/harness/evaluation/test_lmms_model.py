@@ -71,6 +71,27 @@ def test_r24_every_batch_size_gives_the_answers_of_batch_one(embedded, docs):
     assert len(set(alone)) > 3
 
 
+def test_r24_padding_is_not_attended_to(embedded, docs):
+    """Answers of a few words may stay the same where it is; logits do not."""
+    lm = model_for(embedded, docs)
+    questions = [lm._question(request) for request in requests_for(docs)]
+    shortest, longest = (
+        min(questions, key=lambda q: q.tokens),
+        max(questions, key=lambda q: q.tokens),
+    )
+
+    def last_logits(batch, **changes):
+        with torch.inference_mode():
+            return embedded.model(**lm._inputs(batch) | changes).logits[0, -1]
+
+    alone, padded = last_logits([shortest]), last_logits([shortest, longest])
+    mask = lm._inputs([shortest, longest])["attention_mask"]
+    assert (mask[0] == 0).sum() > 10
+    attended = last_logits([shortest, longest], attention_mask=torch.ones_like(mask))
+    assert torch.allclose(padded, alone, atol=1e-3)
+    assert not torch.allclose(attended, alone, atol=1e-1)
+
+
 def test_answers_come_back_in_the_order_of_the_requests(embedded, docs):
     straight = model_for(embedded, docs).generate_until(requests_for(docs))
     order = np.random.default_rng(0).permutation(len(docs))
