@@ -18,7 +18,7 @@ from reports.report.findings import findings
 from reports.report.leaderboard import Leaderboard
 from reports.report.lines import PERTURBED, Comparison, bytes_text
 from reports.report.noise import noise_floors
-from reports.report.samples import SHOWN, Sample, samples
+from reports.report.samples import SHOWN, Sample, form_table, samples
 from reports.report.scorecard import scorecard, tally
 from reports.report.studies.study import Study
 from reports.statistics.mean import SuiteDifference
@@ -55,6 +55,7 @@ def _context(board: Leaderboard, studies: Sequence[Study], root: Path) -> dict[s
         "board": board,
         "studies": studies,
         "samples": questions,
+        "forms": form_table(board.lines),
         "per_suite": SHOWN,
         "missing": board.missing_scores(),
         "card": card,

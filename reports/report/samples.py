@@ -1,5 +1,5 @@
 """Questions to look at: the picture, the right answer and every variant's answer, beginning with
-those on which variants disagree.
+those on which variants disagree; and how often the form of answers changed.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from reports.records.entries import PICTURES, PICTURES_FILE
+from reports.records.forms import changed_share
 from reports.records.results import Answer, SuiteResult
 from reports.records.sealed_json import sealed_text, strict_json
 from reports.report.lines import Line
@@ -76,6 +77,33 @@ def samples(lines: Sequence[Line], root: Path, shown: int = SHOWN) -> list[Sampl
         for (model, _), results in suites.items()
         for sample in _of_suite(model, results, root, shown)
     ]
+
+
+def form_table(lines: Sequence[Line]) -> tuple[list[str], list[list[str]]]:
+    """(head, rows) of the shares in per cent: variants compared with full precision, by suite.
+
+    Texts have no answers. Without full precision there are no rows.
+    """
+    shares: dict[tuple[str, str], dict[str, str]] = {}
+    titles: dict[str, None] = {}
+    for line in lines:
+        if line.vs_full is None:
+            continue
+        name = (line.model, line.vs_full.reference)
+        reference = next(one for one in lines if (one.model, one.label) == name).by_suite
+        for suite, result in line.by_suite.items():
+            if suite not in reference or not any(one.response for one in result.answers):
+                continue
+            share = changed_share(result, reference[suite])
+            if share is not None:
+                titles.setdefault(result.suite_title)
+                row = shares.setdefault((line.model, line.label), {})
+                row[result.suite_title] = f"{100 * share:.1f}"
+    rows = [
+        [f"{model} {label}", *(row.get(title, "—") for title in titles)]
+        for (model, label), row in shares.items()
+    ]
+    return ["variant", *titles], rows
 
 
 def _of_suite(

@@ -5,13 +5,13 @@ import json
 
 import pytest
 
-from reports.report.samples import samples
+from reports.report.samples import form_table, samples
 from reports.report.write import write_report
 from tests.reports.builders import add_cell, change_result, suite_result
 
 
-def add(root, key, scores, texts, pictures=""):
-    add_cell(root, key=key, method=key, variant=key)
+def add(root, key, scores, texts, pictures="", **cell):
+    add_cell(root, key=key, method=key, variant=key, **cell)
     answers = [
         answer.model_copy(update={"response": text, "status": "answered" if text else "empty"})
         for answer, text in zip(suite_result(scores, name="f1").answers, texts, strict=True)
@@ -33,6 +33,16 @@ def test_questions_on_which_variants_disagree_come_first_with_answers_grouped(tm
     assert {answer.status for answer in shown[1].answers} == {"answered", "empty"}
     assert shown[2].disagreement == 0
     assert len(samples(write_report(tmp_path)[0].lines, tmp_path, shown=2)) == 2
+
+
+def test_the_page_says_how_often_the_form_of_answers_changed(tmp_path):
+    add(tmp_path, "fp", [1, 1, 1, 1], ["cat", "dog", "2", "4"], high="none")
+    add(tmp_path, "b", [1, 0, 0, 1], ["cat", "cow", "2.", "4"])
+    lines = write_report(tmp_path)[0].lines
+    assert form_table(lines) == (["variant", "mini_pope"], [["mini b", "25.0"]])
+    assert "<td>mini b</td><td>25.0</td>" in (tmp_path / "report" / "index.html").read_text()
+    alone = [line for line in lines if line.label == "fp"]
+    assert form_table(alone) == (["variant"], [])
 
 
 def test_the_picture_of_a_question_is_shown_as_it_is_stored(tmp_path):
