@@ -12,6 +12,7 @@ from harness.errors import CellError, ConfigError
 from harness.progress import SILENT, Progress
 from harness.stages.base import Outcome, read_job
 from harness.stages.registry import find_stage
+from harness.store.marker import require_store
 from reports.report.leaderboard import build
 from reports.report.lines import Line
 from reports.report.read import read_store
@@ -80,12 +81,11 @@ def read(store: str | Path = "runs", table: Table = "scores") -> pyarrow.Table:
             and variant. `blocks`: a row for each decoder block of each variant.
 
     Raises:
-        ConfigError: For a folder that is not there, or another table.
+        ConfigError: For a folder that is not there or no store, or another table.
     """
-    if not Path(store).is_dir():
-        raise ConfigError(f"there is no store {store}; give the folder that a command wrote to")
     if table not in TABLES:
         raise ConfigError(f"table is {table!r}; choose one of {', '.join(TABLES)}")
+    require_store(Path(store))
     rows, _failures, _problems = read_store(Path(store))
     if table == "scores":
         return pyarrow.Table.from_pylist(list(result_rows(rows)), RESULT_SCHEMA)

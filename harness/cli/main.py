@@ -22,6 +22,7 @@ from harness.paths import CONF
 from harness.stages.base import Outcome
 from harness.stages.registry import find_stage
 from harness.stages.report import make_report
+from harness.store.marker import require_store, require_usable
 
 
 def main() -> int:
@@ -40,6 +41,8 @@ def main() -> int:
                 _compose_and_run(command)
         except StoreError as error:
             return _fail(str(error))
+        except BrokenPipeError:
+            raise  # whoever reads the output has closed it
         except OSError as error:  # Hydra makes its folder of logs inside the store
             return _fail(
                 f"cannot write to the store: {error}; free space, make it writable or choose "
@@ -58,11 +61,12 @@ def main() -> int:
 def _compose_and_run(command: Command) -> None:
     try:
         _refuse_several_sweeps(sys.argv[1:])
+        _refuse_foreign_folders(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=str(CONF), config_name="config")(command)()
     except ConfigError as error:
         command.bad_configs.append(str(error))
     except (HydraException, OmegaConfBaseException) as error:
-        command.bad_configs.append(explain(error))
+        command.bad_configs.append(explain(error, sys.argv[1:]))
     except AssertionError:
         if command.begun:
             raise
@@ -72,7 +76,7 @@ def _compose_and_run(command: Command) -> None:
     except COMPOSE_ERRORS as error:
         if command.begun:
             raise
-        command.bad_configs.append(explain(error))
+        command.bad_configs.append(explain(error, sys.argv[1:]))
 
 
 def _finish(display: Display, command: Command) -> int:
@@ -123,6 +127,23 @@ def _config_dir_of(arguments: Sequence[str]) -> Iterator[None]:
         yield
     finally:
         os.environ.pop(CONFIG_DIR, None)
+
+
+def _refuse_foreign_folders(arguments: Sequence[str]) -> None:
+    """Before Hydra makes its folder of logs in what is no store."""
+    if any(one in ("-h", "--help", "-c", "--cfg", "-i", "--info") for one in arguments):
+        return  # nothing is run
+    given = dict(one.split("=", 1) for one in arguments if "=" in one and not one.startswith("-"))
+    stage, stores = given.get("stage", "evaluate"), given.get("store", "runs")
+    if "$" in stores or "(" in stores:
+        return  # only Hydra can tell; the store is looked at when it is opened
+    for store in (one.strip("'\"") for one in stores.split(",")):
+        if not store:
+            raise ConfigError("store is empty; give a folder")
+        if stage in ("gc", "verify", "status", "report"):
+            require_store(Path(store))
+        elif stage not in ("plan", "list"):
+            require_usable(Path(store))
 
 
 def _refuse_several_sweeps(arguments: Sequence[str]) -> None:

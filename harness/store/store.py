@@ -25,6 +25,7 @@ from harness import distributed
 from harness.errors import StoreError
 from harness.store import claims
 from harness.store.atomic import complete_or_absent, replace_file, store_errors
+from harness.store.marker import require_usable, write_marker
 from harness.store.tensors import CorruptEntry, read_verified, write_tensors
 from reports.records.schema import NewerSchema, read_checked
 from reports.records.sealed_json import seal, sealed_text, strict_json
@@ -54,16 +55,19 @@ class Store:
         root: The folder; it is made where it does not exist.
 
     Raises:
+        ConfigError: The folder is somebody else's, see `harness.store.marker`.
         StoreError: The folder cannot be made or written to.
     """
 
     def __init__(self, root: Path):
         self.root = root
         with store_errors(root):
+            require_usable(root)
             root.mkdir(parents=True, exist_ok=True)
             probe = root / f".probe-{secrets.token_hex(4)}"
             probe.write_bytes(b"")
             probe.unlink()
+            write_marker(root)
 
     # ---------------------------------------------------------------------- entries
     def path(self, kind: str, key: str) -> Path:

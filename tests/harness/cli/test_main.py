@@ -16,6 +16,7 @@ from harness.config.compose import compose
 from harness.errors import ConfigError
 from harness.evaluation.lmms_model import LuqModel
 from harness.paths import CONF, TASKS
+from harness.store.store import Store
 
 SMALL = [
     "limit=12",
@@ -96,7 +97,9 @@ def test_luq_at_all_blocks_is_billm_and_in_between_bits_lie_in_between(run, tmp_
         (["method=luq", "method.order=entropie"], "choose one of entropy"),
         (["method=gptq4", "+method.high.bit=3"], "gptq has no option bit"),
         (["method=billm", "method.high.variant=paper"], "variant must be code or fixed"),
-        (["method=custom"], "method=custom quantizes nothing; give a quantizer"),
+        (["method=custom"], "method.high=REQUIRED: no method with one quantizer"),
+        (["method=custom", "method.name=x"], "give a quantizer as 'method.high={method: NAME}"),
+        (["method.low=custom"], "method.low=custom: no method with one quantizer"),
         (["method=glob(xyz*)", "-m"], "does a glob() or range() match anything?"),
         (["stage=evaluat"], "stage is 'evaluat'; choose one of evaluate, entropy, stability"),
         (["model.path=/nowhere/model"], "cannot load model"),
@@ -177,6 +180,7 @@ def test_a_store_that_cannot_be_written_is_exit_code_1_with_what_to_do(run):
 
 
 def test_a_report_of_an_empty_store_says_so(run, tmp_path):
+    Store(tmp_path / "runs")
     code, _ = run("stage=report")
     assert code == 0
     assert "holds no results yet" in (tmp_path / "runs" / "leaderboard.md").read_text()
