@@ -17,6 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
+from harness.evaluation.lmms_model import LuqModel
 from harness.models.folder import WEIGHTS
 from harness.models.load import empty_model, load_model, load_without_weights
 from harness.models.source import HASHES, find_model, write_hashes
@@ -268,3 +269,21 @@ def test_r13_tied_weights_are_one_tensor_stay_tied_and_are_counted_once(tmp_path
     again = load_model("packed", str(tmp_path / "packed"), "float32", "cpu")
     assert again.model.get_output_embeddings().weight is again.model.get_input_embeddings().weight
     assert size < export_model(tmp_path / "packed2", separate, other, "rtn4") - embedding.numel()
+
+
+def test_r2_a_model_with_other_weights_is_asked_again_under_the_same_name(
+    run, tmp_path, narrow_model, monkeypatch
+):
+    asked, real = [], LuqModel._generate
+    monkeypatch.setattr(
+        LuqModel, "_generate", lambda lm, batch, *a: asked.extend(batch) or real(lm, batch, *a)
+    )
+    other = shutil.copytree(narrow_model, tmp_path / "other")
+    tensors = load_file(other / WEIGHTS)
+    name = next(name for name in tensors if name.endswith("lm_head.weight"))
+    save_file(tensors | {name: tensors[name].flip(0)}, other / WEIGHTS, metadata={"format": "pt"})
+    for folder, questions in ((narrow_model, 4), (other, 8), (narrow_model, 8)):
+        load_model.cache_clear()
+        run(f"model.path={folder}", "model.name=mine", "method=fp", "suite=mini_gqa", "limit=4")
+        assert len(asked) == questions
+    load_model.cache_clear()
