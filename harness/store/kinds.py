@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from loguru import logger
+
 from harness.store.answers import AnswerLog
 from harness.store.store import CLAIMS, CORRUPT, PARTIAL, VALUE, Store
 from harness.store.tensors import CorruptEntry, read_verified
@@ -79,6 +81,8 @@ def set_aside(store: Store, kind: Kind, key: str, reason: str) -> None:
 def unreferenced(root: Path, kind: Kind) -> list[Path]:
     """Entries that no other entry names, where the kind is `referenced`; else none.
 
+    None either, with a warning, while an entry that may name some cannot be read.
+
     Args:
         root: Of the store.
         kind: Of the entries.
@@ -90,8 +94,13 @@ def unreferenced(root: Path, kind: Kind) -> list[Path]:
     for entry in (root / kind.referenced_by).glob("*"):
         try:
             named.add(kind.reference(entry))
-        except (OSError, ValueError):
+        except (FileNotFoundError, NotADirectoryError):
             continue  # damaged, which `check` reports
+        except (OSError, NewerSchema) as error:
+            logger.warning(f"no {kind.name} are freed: {entry} cannot be read now ({error})")
+            return []
+        except ValueError:
+            continue
     return [entry for entry in sorted(folder.iterdir()) if entry.name not in named]
 
 

@@ -9,6 +9,7 @@ import pytest
 import harness
 from harness.errors import CellError, ConfigError
 from harness.evaluation.lmms_model import LuqModel
+from harness.store.store import Store
 from harness.variants import variant as variants
 from luq.types import QuantizationError
 from tests.paths import ROOT
@@ -99,7 +100,7 @@ def test_a_store_or_table_that_is_not_there_is_refused(tmp_path):
         harness.read(tmp_path / "nowhere")
     with pytest.raises(ConfigError, match="choose one of scores, comparisons, answers, blocks"):
         harness.read(tmp_path, "rows")
-    assert harness.read(tmp_path).num_rows == 0
+    assert harness.read(Store(tmp_path / "runs").root).num_rows == 0
 
 
 def test_it_works_in_a_process_that_never_saw_the_command_line(tmp_path, narrow_model):
