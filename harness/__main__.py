@@ -25,8 +25,10 @@ def cli() -> None:
     signal.signal(signal.SIGINT, interrupt)
     try:
         sys.exit(int(run(sys.argv[1:])))
-    except BaseException:
+    except BaseException as error:
         if not interrupted:  # a library may have made another error of the interrupt
+            if isinstance(error, BrokenPipeError):  # `| head` has read enough
+                os._exit(ExitCode.CLOSED)
             raise
         print("interrupted: the same command resumes where this one was", file=sys.stderr)
         sys.stderr.flush()

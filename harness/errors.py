@@ -20,6 +20,8 @@ class ExitCode(IntEnum):
     """The gate has too little to decide on."""
     INTERRUPTED = 130
     """Ctrl-C; the same command resumes."""
+    CLOSED = 141
+    """Whoever read the output closed it (`| head`); the same command resumes."""
 
 
 class ConfigError(ValueError):

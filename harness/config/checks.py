@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from functools import reduce
 from typing import Any
@@ -41,6 +42,10 @@ LIMITS: Mapping[str, tuple[Callable[[Any], bool], str]] = {
     "batch_size": _AT_LEAST_1,
     "max_error_share": _SHARE,
     "margin": _ABOVE_0,
+    "model.device": (
+        lambda value: re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value) is not None,
+        "give auto, cpu, cuda, cuda:0 or mps",
+    ),
     "model.features_gib": _NOT_NEGATIVE,
     "calibration.alpha": (lambda value: 0 <= value <= 1, "it is a share of tokens, 0 to 1"),
     "calibration.tokens": _AT_LEAST_1,
@@ -104,11 +109,6 @@ def _check_method(method: MethodConfig) -> None:
     _require(
         not number or int(method.k) >= 0,
         f"method.k is {method.k}; it is a number of decoder blocks, 0 or more",
-    )
-    _require(
-        method.name != "custom" or bool(method.low or method.high or method.candidates),
-        "method=custom quantizes nothing; give a quantizer: 'method.high={method: NAME}', and a "
-        "method.name",
     )
     if method.candidates:
         _require(

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import functools
 import os
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -15,14 +17,25 @@ from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError
 
 from harness.config.checks import check
+from harness.config.choices import GROUPS
+from harness.config.keys import read_groups
 from harness.config.schema import Config
 from harness.errors import ConfigError
 from harness.paths import CONF
 
-# What Hydra and OmegaConf raise for overrides that cannot be.
-COMPOSE_ERRORS = (HydraException, OmegaConfBaseException, ValueError, TypeError, AttributeError)
+# What Hydra, OmegaConf and their reader of YAML raise for overrides and files that cannot be.
+COMPOSE_ERRORS = (
+    HydraException,
+    OmegaConfBaseException,
+    YAMLError,
+    UnicodeDecodeError,
+    ValueError,
+    TypeError,
+    AttributeError,
+)
 
 
 # Where the classes of `harness.cli.hydra_plugins` are found: Hydra takes plugins of the namespace
@@ -80,7 +93,7 @@ def _compose(overrides: tuple[str, ...], folder: str) -> Config:
     except ConfigError:
         raise
     except COMPOSE_ERRORS as error:
-        raise ConfigError(explain(error)) from error
+        raise ConfigError(explain(error, overrides)) from error
 
 
 def config_dir() -> str:
@@ -117,13 +130,19 @@ def to_config(raw: DictConfig) -> Config:
 def _quantizer_of(name: str, key: str) -> Any:
     """The quantizer of conf/method/NAME.yaml."""
     files = {path.stem: path for path in (CONF / "method").glob("*.yaml")}
-    method = OmegaConf.to_container(OmegaConf.load(files[name])) if name in files else {}
-    if not isinstance(method, dict) or not method.get("high") or method.get("low"):
+    quantizers = {
+        name: method["high"]
+        for name, path in sorted(files.items())
+        if isinstance(method := OmegaConf.to_container(OmegaConf.load(path)), dict)
+        and isinstance(method.get("high"), dict)
+        and not method.get("low")
+    }
+    if name not in quantizers:
         raise ConfigError(
             f"{key}={name}: no method with one quantizer of that name; choose one of "
-            f"{', '.join(sorted(files))}, or null"
+            f"{', '.join(quantizers)}, give a quantizer as '{key}={{method: NAME}}', or null"
         )
-    return method["high"]
+    return quantizers[name]
 
 
 def _refuse_unknown(node: DictConfig, schema: type, path: str) -> None:
@@ -139,9 +158,32 @@ def _refuse_unknown(node: DictConfig, schema: type, path: str) -> None:
             _refuse_unknown(node[key], default, f"{path}{key}.")
 
 
-def explain(error: BaseException) -> str:
-    """Hydra's and OmegaConf's explanation on one line, with the cause that names the key."""
+def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
+    """What is wrong on one line: an unknown key, or else Hydra's and OmegaConf's explanation.
+
+    Args:
+        error: What composing raised.
+        overrides: What was composed.
+    """
+    for unknown in filter(None, map(_unknown_key, overrides)):
+        return unknown
     causes = (error, error.__cause__)
     texts = [str(one).strip() for one in causes if one is not None and str(one).strip()]
     lines = (" ".join(text.split("Config search path")[0].split()) for text in texts)
     return "; ".join(dict.fromkeys(lines))
+
+
+def _unknown_key(override: str) -> str:
+    """What is wrong with the key of an override, and the nearest one; "" for nothing."""
+    key = re.split("[=@]", override.lstrip("~"))[0]
+    known = {one.name for group in read_groups() for one in group.keys}
+    if (
+        not re.fullmatch(r"[a-z_][\w.]*", key)  # an option, or with + a file of one's own
+        or key.split(".")[0] == "hydra"
+        or key in known | set(GROUPS)
+        or any(key.startswith(f"{one}.") for one in known)
+    ):
+        return ""
+    nearest = difflib.get_close_matches(key, sorted(known | set(GROUPS)), n=1)
+    guess = f"; did you mean {nearest[0]}?" if nearest else "."
+    return f"unknown key {key}{guess} `python -m harness --help keys` prints every key"

@@ -161,7 +161,7 @@ def test_a_folder_of_ones_own_configuration_reaches_every_job(run, tmp_path, nar
     assert run("method=rtn5")[0] == 2
 
 
-def test_each_job_of_a_sweep_is_composed_once(run, monkeypatch):
+def test_each_job_of_a_sweep_is_composed_once(run, store, monkeypatch):
     composed, real = [], ConfigLoaderImpl.load_configuration
 
     def load(self, *arguments, **options):

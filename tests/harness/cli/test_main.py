@@ -99,6 +99,9 @@ def test_luq_at_all_blocks_is_billm_and_in_between_bits_lie_in_between(run, tmp_
         (["method=billm", "method.high.variant=paper"], "variant must be code or fixed"),
         (["method=custom"], "method.high=REQUIRED: no method with one quantizer"),
         (["method=custom", "method.name=x"], "give a quantizer as 'method.high={method: NAME}"),
+        (["limt=4"], "unknown key limt; did you mean limit?"),
+        (["calibration.tokns=4"], "did you mean calibration.tokens?"),
+        (["model.device=cdua"], "model.device is cdua; give auto, cpu, cuda"),
         (["method.low=custom"], "method.low=custom: no method with one quantizer"),
         (["method=glob(xyz*)", "-m"], "does a glob() or range() match anything?"),
         (["stage=evaluat"], "stage is 'evaluat'; choose one of evaluate, entropy, stability"),
@@ -129,6 +132,19 @@ def test_a_bad_configuration_is_one_clear_error_with_exit_code_2(run, tmp_path, 
     assert "configuration error:" in text
     assert said in text
     assert "Traceback" not in text
+
+
+@pytest.mark.parametrize("content", ["limit:\t4\n", "limit: [4\n", "\u00e9".encode("latin-1")])
+def test_a_file_that_is_no_yaml_is_one_clear_error_with_its_name(run, tmp_path, content):
+    file = tmp_path / "own" / "sweep" / "odd.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    code, text = run("--config-dir", str(file.parents[1]), "+sweep=odd")
+    assert code == 2, text
+    assert "configuration error:" in text
+    assert "Traceback" not in text
+    if isinstance(content, str):
+        assert f'"{file}", line' in text
 
 
 def test_r27_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(
