@@ -84,3 +84,16 @@ def test_answers_that_were_read_by_earlier_rules_are_scored_again_without_asking
     assert code == 0, said
     assert "8 cells, all already done" in said
     assert rules_of_pope() == {1}
+
+
+def test_r37_a_scorer_that_fails_on_old_answers_fails_its_cell_and_no_other(
+    run, old, no_work, monkeypatch
+):
+    def fail(*_):
+        raise LookupError("no such row")
+
+    monkeypatch.setattr("harness.evaluation.pictures.suite.scored_again", fail)
+    code, said = run("method=gptq2", "limit=4", "model.device=cpu")
+    assert code == 1
+    assert "gptq2 on POPE: FAILED: LookupError: no such row" in said
+    assert "gptq2 on GQA: already done" in said
