@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
@@ -18,11 +17,11 @@ READING: Mapping[str, Any] = {
 _SHOWN = 3
 
 
-def require_fit(folder: Path, info: Mapping[str, Any]) -> None:
+def require_fit(model: str, info: Mapping[str, Any]) -> None:
     """Refuse weights that are missing, unexpected or of another shape.
 
     Args:
-        folder: Of the model, for the message.
+        model: Where its files are, for the message.
         info: As `from_pretrained` gives it with READING: `missing_keys`, `unexpected_keys` and
             `mismatched_keys` (name, shape in the file, shape in the model). What the class of the
             model ties or ignores is in none of them.
@@ -41,7 +40,7 @@ def require_fit(folder: Path, info: Mapping[str, Any]) -> None:
     ]
     if any(told):
         raise ConfigError(
-            f"the weights in {folder} do not fit its config.json: {'; '.join(filter(None, told))}."
+            f"the weights in {model} do not fit its configuration: {'; '.join(filter(None, told))}."
             " Give the configuration that belongs to these weights, or download both again"
         )
 

@@ -256,7 +256,7 @@ def _read_model(source: ModelSource, config: Any, dtype: str) -> Any:
     model, info = model_class.from_pretrained(
         source.folder, dtype=torch_dtype, **options, **READING
     )
-    require_fit(source.folder, info)
+    require_fit(source.shown, info)
     if source.gguf is not None:
         del model.config.quantization_config  # the weights are dense now
     return model

@@ -60,7 +60,7 @@ def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
         for name in tensors
         if name.startswith(_PACKED) and name.split(".")[1] not in map(str, weights)
     }
-    require_fit(folder, {"unexpected_keys": surplus})
+    require_fit(str(folder), {"unexpected_keys": surplus})
     pack_model(model, family, weights)
     dense = {
         name: tensor.to(getattr(torch, dtype))
@@ -73,12 +73,12 @@ def load_packed(folder: Path, dtype: str, build: Callable[[], Any]) -> Any:
         for name, tensor in dense.items()
         if name in shapes and tensor.shape != shapes[name]
     }
-    require_fit(folder, {"mismatched_keys": mismatched})
+    require_fit(str(folder), {"mismatched_keys": mismatched})
     loaded = model.load_state_dict(dense, strict=False, assign=True)
     model.tie_weights()
     missing = {name for name, parameter in model.named_parameters() if parameter.is_meta}
     missing |= {name for name, _ in model.named_buffers()} & set(loaded.missing_keys)
-    require_fit(folder, {"missing_keys": missing, "unexpected_keys": loaded.unexpected_keys})
+    require_fit(str(folder), {"missing_keys": missing, "unexpected_keys": loaded.unexpected_keys})
     return model
 
 

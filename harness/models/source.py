@@ -44,11 +44,13 @@ class ModelSource:
         identity: Digest of their content; for the hub the name and the commit.
         gguf: Name of the file that holds weights, configuration and tokenizer, where the model is
             in GGUF format.
+        shown: What messages call it.
     """
 
     folder: Path
     identity: str
     gguf: str | None = None
+    shown: str = ""
 
 
 def find_model(path: str, revision: str | None = None, *, weights: bool = True) -> ModelSource:
@@ -86,7 +88,7 @@ def _local(folder: Path, *, weights: bool) -> ModelSource:
     if weights:
         check_weights(folder, files)
     try:
-        return ModelSource(folder, _verified_identity(folder, files))
+        return ModelSource(folder, _verified_identity(folder, files), shown=str(folder))
     except OSError as error:
         raise ConfigError(f"cannot read {error.filename}: {error.strerror}") from error
 
@@ -97,7 +99,11 @@ def _gguf(file: Path) -> ModelSource:
             f"{file.name} needs the package gguf, which is not installed: run `make smollm2` or pip"
             " install gguf==0.19.0"
         )
-    return ModelSource(file.parent, digest.of_value(["gguf", digest.of_file(file)]), file.name)
+    try:
+        identity = digest.of_value(["gguf", digest.of_file(file)])
+    except OSError as error:
+        raise ConfigError(f"cannot read {file}: {error.strerror}") from error
+    return ModelSource(file.parent, identity, file.name, str(file))
 
 
 def _packaged(name: str) -> Path:
@@ -160,7 +166,7 @@ def _from_hub(
     files = model_files(folder)
     if weights:
         check_weights(folder, files)
-    return ModelSource(folder, f"{name}@{folder.name}")
+    return ModelSource(folder, f"{name}@{folder.name}", shown=name)
 
 
 def _verified_identity(folder: Path, files: Mapping[str, Path]) -> str:

@@ -58,7 +58,7 @@ def load_streamed(
             device_map=_device_map(empty, family.blocks, str(device)),
             **READING,
         )
-        require_fit(source.folder, info)
+        require_fit(source.shown, info)
         blocks = decoder_blocks(model, family)
         locations = _locations(blocks)
         remove_hook_from_submodules(model)
@@ -127,7 +127,7 @@ def _map_parameters(
         for name, tensor in tensors.items()
         if tensor.shape != shapes[name]
     }
-    require_fit(folder, {"mismatched_keys": mismatched})
+    require_fit(str(folder), {"mismatched_keys": mismatched})
     for name, tensor in tensors.items():
         if tensor.dtype != dtype:
             stored = str(tensor.dtype).removeprefix("torch.")

@@ -109,7 +109,7 @@ def test_r31_weights_that_do_not_fit_are_refused_by_name_and_counted(
     if "num_hidden_layers" in settings:
         config["layer_types"] = ["full_attention"] * config["num_hidden_layers"]
     (folder / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ConfigError, match=f"do not fit its config.json: {said}") as caught:
+    with pytest.raises(ConfigError, match=f"do not fit its configuration: {said}") as caught:
         opened(folder, streamed=streamed)
     assert str(folder) in str(caught.value)
 
@@ -140,7 +140,7 @@ def test_what_the_class_of_a_model_ties_or_ignores_is_not_missing(original, tmp_
 def test_r31_the_tensors_of_an_export_fit_its_configuration(packed, tmp_path, change, said):
     folder = shutil.copytree(packed, tmp_path / "model")
     rewrite(folder, change(load_file(folder / TENSORS)), lambda blocks: blocks)
-    with pytest.raises(ConfigError, match=f"do not fit its config.json: {said}"):
+    with pytest.raises(ConfigError, match=f"do not fit its configuration: {said}"):
         opened(folder)
 
 
