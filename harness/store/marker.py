@@ -1,7 +1,8 @@
 """The mark of a store: only folders that have it, or are plainly ours, are written to and cleaned.
 
 The marker is a small file at the root with the version of the store's layout. Stores of earlier
-versions have none; they are known by holding nothing but folders and files that the harness makes.
+versions have none; they are known by holding entries of the harness and nothing but folders and
+files that it makes.
 """
 
 from __future__ import annotations
@@ -16,14 +17,21 @@ from harness.store.atomic import replace_file
 from reports.records.sealed_json import strict_json
 
 MARKER, VERSION = "luq-store.json", 1
-# Folders that only a store has. `harness.store.kinds` says what each holds.
-OWN = frozenset(
+# The folders of a store; `harness.store.kinds` says what each holds.
+FOLDERS = frozenset(
     "cells results pictures failures measurements bank answers scores entropy block_errors"
-    " calibration_pictures stats factors features".split()
+    " calibration_pictures stats factors features states data report submissions gate export logs"
+    " tracking slurm partial corrupt claims".split()
 )
-# Names that other folders may have too.
-SHARED = frozenset(
-    "states data report submissions gate export logs tracking slurm partial corrupt claims".split()
+# Files that only entries of a store have.
+ENTRIES = (
+    "cells/*/cell.json",
+    "results/*/result.json",
+    "measurements/*/measurement.json",
+    "*/*/manifest.json",
+    "*/*/value.json",
+    "answers/*/*.json",
+    "failures/*.json",
 )
 # What a report leaves at the root.
 REPORT = frozenset(("results.csv", "results.parquet", "comparisons.csv", "leaderboard.md"))
@@ -38,7 +46,7 @@ def require_store(root: Path) -> None:
     if not root.exists():
         raise ConfigError(f"there is no store {root}; give the folder that a command wrote to")
     _require_ours(root)
-    if not _is_marked(root) and not _names(root) & OWN:
+    if not _is_marked(root) and not _holds_entries(root):
         raise ConfigError(f"{root} is no store; give the folder that a command wrote to")
 
 
@@ -60,7 +68,7 @@ def write_marker(root: Path) -> None:
     """
     if _is_marked(root):
         return
-    earlier = _names(root) & OWN
+    earlier = _holds_entries(root)
     replace_file(root / MARKER, json.dumps({"schema_version": VERSION}))
     if earlier:
         logger.info(f"{root} is a store of an earlier version; it has a marker now, {MARKER}")
@@ -72,9 +80,9 @@ def _require_ours(root: Path) -> None:
     if _is_marked(root):
         return
     names = _names(root)
-    foreign = sorted(names - OWN - SHARED - REPORT)
+    foreign = sorted(names - FOLDERS - REPORT)
     # Hydra makes the folder of logs before anything opens the store.
-    if foreign or (names - {"logs"} and not names & OWN):
+    if foreign or (names - {"logs"} and not _holds_entries(root)):
         raise ConfigError(
             f"{root} is no store: it holds {(foreign or sorted(names))[0]!r}; nothing was changed"
             " there. Give the folder of a store, or a new or empty one, with store=PATH"
@@ -94,6 +102,10 @@ def _is_marked(root: Path) -> bool:
             f" {VERSION}); update luq-harness, or choose another store with store=PATH"
         )
     return True
+
+
+def _holds_entries(root: Path) -> bool:
+    return any(next(root.glob(pattern), None) is not None for pattern in ENTRIES)
 
 
 def _names(root: Path) -> set[str]:

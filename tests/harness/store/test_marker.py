@@ -7,15 +7,14 @@ import pytest
 from harness import api
 from harness.errors import ConfigError
 from harness.store.kinds import KINDS
-from harness.store.marker import MARKER, OWN, REPORT, SHARED, require_store, require_usable
+from harness.store.marker import FOLDERS, MARKER, REPORT, require_store, require_usable
 from harness.store.store import Store
 from reports.report.write import FILES
 from tests.harness.store.kills import copies
 
 
 def test_the_names_of_a_store_are_those_of_its_kinds_and_of_the_report():
-    assert KINDS.keys() == OWN | SHARED
-    assert not OWN & SHARED
+    assert KINDS.keys() == FOLDERS
     assert {name.split("/")[0] for name in FILES} - {"report"} == REPORT
 
 
@@ -40,7 +39,9 @@ def test_r36_a_marked_store_may_hold_notes_of_its_owner(store):
     require_store(store.root)
 
 
-@pytest.fixture(params=["files", "one kind and a file", "only common names", "a file"])
+@pytest.fixture(
+    params=["files", "one kind and a file", "only common names", "names of kinds", "a file"]
+)
 def foreign(request, tmp_path):
     root = tmp_path / "mine"
     if request.param == "a file":
@@ -50,6 +51,7 @@ def foreign(request, tmp_path):
         "files": ("thesis.tex", "src/a.py"),
         "one kind and a file": ("results/a.csv", "thesis.tex"),
         "only common names": ("data/a.csv", "report/a.pdf"),
+        "names of kinds": ("cells/a.h5", "features/x/a.npy", "results/a.csv", "stats/a.txt"),
     }[request.param]
     for name in names:
         (root / name).parent.mkdir(parents=True, exist_ok=True)
