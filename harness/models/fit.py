@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Collection, Mapping
+from pathlib import Path
 from typing import Any
 
 from harness.errors import ConfigError
@@ -43,6 +45,22 @@ def require_fit(model: str, info: Mapping[str, Any]) -> None:
             f"the weights in {model} do not fit its configuration: {'; '.join(filter(None, told))}."
             " Give the configuration that belongs to these weights, or download both again"
         )
+
+
+def unread_tensors(file: Path, blocks: int) -> set[str]:
+    """Tensors of a GGUF file that transformers leaves out without a word: those behind the last
+    decoder block.
+
+    Args:
+        file: Of a model with decoder blocks `blk.0`, `blk.1` and so on.
+        blocks: How many its configuration has.
+    """
+    names = [
+        str(tensor.name) for tensor in importlib.import_module("gguf").GGUFReader(file).tensors
+    ]
+    numbers = {name: name.split(".")[1] for name in names if name.startswith("blk.")}
+    known = {str(number) for number in range(blocks)}
+    return {name for name, number in numbers.items() if number not in known}
 
 
 def _told(what: str, names: Collection[str]) -> str:

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from harness import distributed
 from harness.errors import ConfigError
 from harness.models.architectures import ARCHITECTURES
-from harness.models.fit import READING, require_fit
+from harness.models.fit import READING, require_fit, unread_tensors
 from harness.models.packed import load_packed, read_manifest
 from harness.models.prepared import PreparedInputs
 from harness.models.processors import chat_template, load_processor, write_processor
@@ -258,6 +258,8 @@ def _read_model(source: ModelSource, config: Any, dtype: str) -> Any:
     )
     require_fit(source.shown, info)
     if source.gguf is not None:
+        unread = unread_tensors(source.folder / source.gguf, config.num_hidden_layers)
+        require_fit(source.shown, {"unexpected_keys": unread})
         del model.config.quantization_config  # the weights are dense now
     return model
 

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -9,6 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from harness.config.schema import CalibrationConfig, MethodConfig
 from harness.errors import ConfigError
+from harness.models.fit import unread_tensors
 from harness.models.folder import INDEX, WEIGHTS
 from harness.models.load import load_model
 from harness.store import digest
@@ -124,6 +127,15 @@ def test_what_the_class_of_a_model_ties_or_ignores_is_not_missing(original, tmp_
     old = {f"{BLOCK}self_attn.rotary_emb.inv_freq": torch.ones(8)}  # as old checkpoints have it
     save_file(original[1] | old, plain / WEIGHTS, metadata={"format": "pt"})
     opened(plain, streamed=streamed)
+
+
+def test_r31_blocks_of_a_gguf_file_that_its_configuration_does_not_count_are_named(monkeypatch):
+    tensors = [SimpleNamespace(name=f"blk.{i}.ffn_up.weight") for i in (0, 1, 2, 10)]
+    tensors.append(SimpleNamespace(name="output_norm.weight"))
+    library = SimpleNamespace(GGUFReader=lambda _file: SimpleNamespace(tensors=tensors))
+    monkeypatch.setitem(sys.modules, "gguf", library)
+    assert unread_tensors("x.gguf", 3) == {"blk.10.ffn_up.weight"}
+    assert not unread_tensors("x.gguf", 11)
 
 
 @pytest.mark.parametrize(
