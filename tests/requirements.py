@@ -80,6 +80,34 @@ REQUIREMENTS = {
     27: "A failing cell stops nothing else; the exit code and the report say so.",
     28: "Everything works without a network and without keys; a static scorer is called one.",
     29: "No secret reaches store, logs or trackers; a tracker that fails fails nothing.",
+    30: (
+        "A model's identity covers every file that is read to build it; other forms of weights are"
+        " refused; shards stay inside the folder."
+    ),
+    31: (
+        "A checkpoint fits its configuration exactly: missing, unexpected or mismatched weights are"
+        " refused by name."
+    ),
+    32: "What made an entry includes the code that made it.",
+    33: "A quantizer cannot change what it is given, and what it raises is its cell's failure.",
+    34: "A seal holds the kind and the key of its entry: an entry under another name is damage.",
+    35: (
+        "Compaction, reports, verify, gc and status are safe beside working processes and after a"
+        " kill at any of their steps."
+    ),
+    36: "Only a store is ever cleaned; what cannot be read now is neither damage nor garbage.",
+    37: (
+        "Any exception in a cell is that cell's recorded failure, under every launcher; the report"
+        " is made."
+    ),
+    38: "No entry, name or value can stop a report; it is shown as a problem.",
+    39: (
+        "Statistics never claim more than their questions: intervals have width, and no p is below"
+        " what an exact test could give."
+    ),
+    40: "Data starts no program and runs in bounded time and memory.",
+    41: "An error names its true cause.",
+    42: "A failed batch's memory is given back before it is tried again.",
 }
 
 

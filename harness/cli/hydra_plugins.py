@@ -59,7 +59,7 @@ class VariantSweeper(BasicSweeper):
             ]
         return list(BasicSweeper.split_overrides_to_chunks(jobs, max_batch_size))
 
-    def validate_batch_is_legal(self, batch: list[list[str]]) -> None:
+    def validate_batch_is_legal(self, batch: Sequence[Sequence[str]]) -> None:
         """Hydra would compose each job here; the command does so, and tells which cannot be."""
 
 

@@ -77,7 +77,7 @@ def _must_be_offline() -> bool:
     """
     if not wandb.api.api_key:
         return True
-    server = str(wandb.api.settings("base_url"))
+    server = str(wandb.api.settings("base_url"))  # type: ignore[no-untyped-call]
     try:
         urllib.request.urlopen(server, timeout=PATIENCE).close()
     except urllib.error.HTTPError:
