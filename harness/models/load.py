@@ -97,8 +97,8 @@ def load_model(
         streamed: Leave the decoder blocks in their files, see `harness.models.streamed`.
 
     Raises:
-        ConfigError: Names the folder, the tensor or the device that is wrong.
-        QuantizationError: The architecture is unknown.
+        ConfigError: Names the folder, the tensor or the device that is wrong, or the architecture
+            that is unknown.
     """
     _quiet_transformers()
     place = _choose_device(device)
@@ -191,8 +191,10 @@ def _config_errors(name: str, path: str) -> Iterator[None]:
     """Turn whatever transformers raises for files that it cannot use into a ConfigError."""
     try:
         yield
-    except (ConfigError, QuantizationError, MemoryError, torch.OutOfMemoryError):
+    except (ConfigError, MemoryError, torch.OutOfMemoryError):
         raise
+    except QuantizationError as error:  # of an unknown architecture
+        raise ConfigError(f"cannot load model {name!r} from {path!r}: {error}") from error
     except Exception as error:
         raise ConfigError(
             f"cannot load model {name!r} from {path!r}: {type(error).__name__}:"

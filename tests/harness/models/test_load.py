@@ -27,7 +27,6 @@ from harness.variants.export import export_model
 from harness.variants.sizes import language_model_bytes
 from harness.variants.variant import make_variant
 from luq.decoder.apply import applied
-from luq.types import QuantizationError
 from tests import replicas
 
 
@@ -211,7 +210,7 @@ def test_r41_what_transformers_refuses_is_told_with_its_reason(copy):
 def test_r14_an_unknown_architecture_is_refused_before_its_weights_are_read(copy, monkeypatch):
     (copy / "config.json").write_text(json.dumps({"model_type": "gpt2", "n_layer": 1}))
     monkeypatch.setattr("harness.models.load._read_model", None)
-    with pytest.raises(QuantizationError, match="unknown architecture 'gpt2'"):
+    with pytest.raises(ConfigError, match=r"cannot load model 'x'.*unknown architecture 'gpt2'"):
         load_model("x", str(copy), "float32", "cpu")
 
 
