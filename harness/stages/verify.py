@@ -24,6 +24,7 @@ class Checked:
         bytes: Size of all files.
         damaged: Entries with what is wrong with them.
         newer: Entries that a newer version of the harness wrote, with what it says.
+        unreadable: Entries that the disk does not give now, with why.
         orphans: Entries that nothing refers to.
     """
 
@@ -31,13 +32,14 @@ class Checked:
     bytes: int = 0
     damaged: list[tuple[Path, str]] = field(default_factory=list)
     newer: list[tuple[Path, str]] = field(default_factory=list)
+    unreadable: list[tuple[Path, str]] = field(default_factory=list)
     orphans: list[Path] = field(default_factory=list)
 
 
 def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
-    """Check every entry of the store; damaged ones count as failed.
+    """Check every entry of the store; damaged ones, and those that cannot be read, have failed.
 
-    They are set aside, to be made again, unless `dry_run`.
+    Damaged ones are set aside, to be made again, unless `dry_run`; all others stay.
     """
     return sum((_verify(job, progress) for job in jobs), Outcome())
 
@@ -59,9 +61,12 @@ def _verify(job: Job, progress: Progress) -> Outcome:
                 set_aside(store, KINDS[name], path.name, reason)
         for path, reason in kind.newer:
             progress.message(f"NEWER {path}: {reason}")
+        for path, reason in kind.unreadable:
+            progress.message(f"UNREADABLE {path}: {reason}; it stays where it is")
         for path in kind.orphans:
             progress.message(f"ORPHAN {path}: nothing refers to it")
     damaged = sum(len(kind.damaged) for kind in kinds.values())
+    unreadable = sum(len(kind.unreadable) for kind in kinds.values())
     done = (
         "dry run: nothing was changed"
         if job.config.dry_run
@@ -70,8 +75,9 @@ def _verify(job: Job, progress: Progress) -> Outcome:
     progress.message(
         f"verify: {damaged} damaged of {sum(kind.entries for kind in kinds.values()):,} entries"
         + (f"; {done}" if damaged else "")
+        + (f"; {unreadable} cannot be read now" if unreadable else "")
     )
-    return Outcome(failed=int(damaged > 0))
+    return Outcome(failed=int(damaged + unreadable > 0))
 
 
 def inspect(root: Path) -> dict[str, Checked]:
@@ -95,6 +101,8 @@ def _inspect_kind(root: Path, name: str) -> Checked:
                 result.newer.append((entry, str(error)))
             except CorruptEntry as error:
                 result.damaged.append((entry, str(error)))
+            except OSError as error:
+                result.unreadable.append((entry, error.strerror or str(error)))
         damaged = {entry for entry, _ in result.damaged}
         result.orphans = [entry for entry in unreferenced(root, kind) if entry not in damaged]
     return result

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from loguru import logger
 
 from harness.store import digest
-from harness.store.atomic import store_errors
+from harness.store.atomic import read_patiently, store_errors
 from harness.store.store import Store
 from reports.records.sealed_json import strict_json
 
@@ -37,12 +38,12 @@ class AnswerLog:
         """All answers by question digest; damaged files are set aside.
 
         Raises:
-            StoreError: A damaged file cannot be renamed.
+            StoreError: A file cannot be read now, or a damaged one cannot be renamed.
         """
         answers: dict[str, dict[str, Any]] = {}
         for path in sorted(self.folder.glob("*.json")):
             try:
-                answers.update(self.read(path))
+                answers.update(read_patiently(functools.partial(self.read, path), str(path)))
             except FileNotFoundError:
                 continue  # another process merged it with the others
             except (OSError, ValueError, KeyError, TypeError) as error:
@@ -63,6 +64,9 @@ class AnswerLog:
         answers: dict[str, dict[str, Any]] = part["answers"]
         if digest.of_value(answers) != part["sha256"]:
             raise ValueError("its digest does not fit")
+        log = part.get("log", path.parent.name)  # version 0.1 did not write whose answers they are
+        if log != path.parent.name:
+            raise ValueError(f"it was written for the log {log}")
         return answers
 
     def append(self, answers: Mapping[str, Mapping[str, Any]]) -> Path:
@@ -74,7 +78,7 @@ class AnswerLog:
         Raises:
             StoreError: The file cannot be written.
         """
-        part = {"answers": answers, "sha256": digest.of_value(answers)}
+        part = {"log": self.folder.name, "answers": answers, "sha256": digest.of_value(answers)}
         name = digest.of_value(sorted(answers))
         path = self.folder / f"{name}.json"
         self.store.write_file(path, json.dumps(part, allow_nan=False))

@@ -14,6 +14,7 @@ from typing import Literal
 from loguru import logger
 
 from harness.store.answers import AnswerLog
+from harness.store.atomic import ABSENT
 from harness.store.store import CLAIMS, CORRUPT, PARTIAL, VALUE, Store
 from harness.store.tensors import CorruptEntry, read_verified
 from reports.records.entries import CELL_FILE, MEASUREMENT_FILE, PICTURES_FILE, RESULT_FILE
@@ -58,6 +59,7 @@ def check(kind: Kind, entry: Path) -> None:
     Raises:
         CorruptEntry: The entry is damaged; the message says in a line how.
         NewerSchema: A newer version of the harness wrote the entry.
+        OSError: The entry cannot be read now.
     """
     if kind.read is None:
         return
@@ -65,7 +67,7 @@ def check(kind: Kind, entry: Path) -> None:
         kind.read(entry)
     except NewerSchema:
         raise
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, CorruptEntry) as error:
+    except (*ABSENT, ValueError, KeyError, TypeError, AttributeError, CorruptEntry) as error:
         lines = str(error).splitlines()
         raise CorruptEntry(lines[0] if lines else type(error).__name__) from error
 
@@ -105,15 +107,15 @@ def unreferenced(root: Path, kind: Kind) -> list[Path]:
 
 
 def _read_value(entry: Path) -> None:
-    strict_json(sealed_text(entry / VALUE))
+    strict_json(sealed_text(entry / VALUE, required=True))
 
 
 def _read_cell(entry: Path) -> Cell:
-    return read_checked(entry / CELL_FILE, Cell)
+    return read_checked(entry / CELL_FILE, Cell, sealed=True)
 
 
 def _read_result(entry: Path) -> SuiteResult:
-    return read_checked(entry / RESULT_FILE, SuiteResult)
+    return read_checked(entry / RESULT_FILE, SuiteResult, sealed=True)
 
 
 def _read_answers(entry: Path) -> None:
@@ -127,7 +129,7 @@ def _set_aside_answers(store: Store, key: str, _reason: str) -> None:
 
 
 def _read_pictures(entry: Path) -> None:
-    for names in strict_json(sealed_text(entry / PICTURES_FILE)).values():
+    for names in strict_json(sealed_text(entry / PICTURES_FILE, required=True)).values():
         for name in names:
             if not (entry / name).is_file():
                 raise ValueError(f"{name} is gone")

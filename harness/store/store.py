@@ -24,7 +24,12 @@ from torch import Tensor
 from harness import distributed
 from harness.errors import StoreError
 from harness.store import claims
-from harness.store.atomic import complete_or_absent, replace_file, store_errors
+from harness.store.atomic import (
+    complete_or_absent,
+    read_patiently,
+    replace_file,
+    store_errors,
+)
 from harness.store.marker import require_usable, write_marker
 from harness.store.tensors import CorruptEntry, read_verified, write_tensors
 from reports.records.schema import NewerSchema, read_checked
@@ -88,7 +93,7 @@ class Store:
         with store_errors(self.root), complete_or_absent(self.path(kind, key), partial):
             yield partial
             for file in sorted(partial.glob("*.json")):
-                seal(file)
+                seal(file, f"{kind}/{key}")
 
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry that is no longer needed; at any moment it is complete or absent."""
@@ -134,12 +139,14 @@ class Store:
             None where the entry is absent or was damaged.
 
         Raises:
-            StoreError: A newer version of the harness wrote it. It stays where it is.
+            StoreError: A newer version of the harness wrote it, or it cannot be read now. It stays
+                where it is.
         """
         if not self.has(kind, key):
             return None
+        path = self.path(kind, key) / file
         try:
-            return read_checked(self.path(kind, key) / file, schema)
+            return read_patiently(lambda: read_checked(path, schema, sealed=True), str(path))
         except NewerSchema as error:
             raise StoreError(
                 f"{self.path(kind, key)} was {error}, or choose another store with store=PATH"
@@ -149,11 +156,16 @@ class Store:
             return None
 
     def load_value(self, kind: str, key: str) -> Any:
-        """The JSON value of an entry; None where it is absent or was damaged."""
+        """The JSON value of an entry; None where it is absent or was damaged.
+
+        Raises:
+            StoreError: It cannot be read now.
+        """
         if not self.has(kind, key):
             return None
+        path = self.path(kind, key) / VALUE
         try:
-            return strict_json(sealed_text(self.path(kind, key) / VALUE))
+            return strict_json(read_patiently(lambda: sealed_text(path, required=True), str(path)))
         except (OSError, ValueError) as error:
             self.set_aside(kind, key, str(error))
             return None
@@ -184,11 +196,16 @@ class Store:
             write_tensors(folder, tensors, meta)
 
     def load_tensors(self, kind: str, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | None:
-        """What `save_tensors` stored: (tensors, meta); None where it is absent or was damaged."""
+        """What `save_tensors` stored: (tensors, meta); None where it is absent or was damaged.
+
+        Raises:
+            StoreError: It cannot be read now.
+        """
         if not self.has(kind, key):
             return None
+        path = self.path(kind, key)
         try:
-            return read_verified(self.path(kind, key))
+            return read_patiently(lambda: read_verified(path), str(path))
         except CorruptEntry as error:
             self.set_aside(kind, key, str(error))
             return None

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from harness.store import digest
+from harness.store.atomic import ABSENT
 from reports.records.sealed_json import sealed_text, strict_json
 
 MANIFEST = "manifest.json"
@@ -46,13 +47,14 @@ def read_verified(folder: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         The tensors by name, and `meta`.
 
     Raises:
-        CorruptEntry: A file cannot be read or a tensor is not the one that was written.
+        CorruptEntry: A file is absent or a tensor is not the one that was written.
+        OSError: A file cannot be read now.
     """
     try:
-        manifest = strict_json(sealed_text(folder / MANIFEST))
+        manifest = strict_json(sealed_text(folder / MANIFEST, required=True))
         tensors = load_file(folder / TENSORS)
         hashes, meta = manifest["sha256"], manifest["meta"]
-    except (OSError, ValueError, KeyError, TypeError, SafetensorError) as error:
+    except (*ABSENT, ValueError, KeyError, TypeError, SafetensorError) as error:
         raise CorruptEntry(f"unreadable: {error}") from error
     verify_tensors(tensors, hashes)
     return tensors, meta

@@ -25,15 +25,24 @@ class NewerSchema(ValueError):
     """A file that a newer harness wrote."""
 
 
-def read_checked(path: Path, schema: type[Record]) -> Record:
+def read_checked(path: Path, schema: type[Record], *, sealed: bool = False) -> Record:
     """Read one file of this schema.
+
+    Args:
+        path: The file.
+        schema: What it holds.
+        sealed: Whether a file without a seal is refused.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
         NewerSchema: a newer harness wrote it.
         ValueError: its content has changed since it was written, or does not fit the schema.
     """
-    text = sealed_text(path)
+    try:
+        text = sealed_text(path, required=sealed)
+    except ValueError:
+        refuse_newer(path.read_text(encoding="utf-8", errors="replace"))  # may seal otherwise
+        raise
     refuse_newer(text)
     return schema.model_validate_json(text)
 

@@ -10,23 +10,40 @@ from typing import Any
 SEAL = ".sha256"
 
 
-def seal(path: Path) -> None:
-    """Write the SHA-256 of a file next to it, as NAME.sha256."""
-    path.with_name(path.name + SEAL).write_text(hashlib.sha256(path.read_bytes()).hexdigest())
+def seal(path: Path, entry: str) -> None:
+    """Write the SHA-256 of a file next to it, as NAME.sha256, and whose file it is.
+
+    Args:
+        path: The file.
+        entry: The kind and the key of the entry that it is written for: `cells/KEY`.
+    """
+    content = hashlib.sha256(path.read_bytes()).hexdigest()
+    path.with_name(path.name + SEAL).write_text(f"{content} {entry}")
 
 
-def sealed_text(path: Path) -> str:
-    """Read a file and compare it with its seal.
+def sealed_text(path: Path, *, required: bool = False) -> str:
+    """Read a file of an entry and compare it with its seal.
 
-    Files of earlier versions have no seal and are taken as they are.
+    Args:
+        path: The file, in the folder KIND/KEY.
+        required: whether a file without a seal is refused. Seals of version 0.1 do not say whose
+            file it is.
 
     Raises:
         OSError: there is no such file, or it cannot be read.
-        ValueError: its content is not what was sealed.
+        ValueError: its content is not what was sealed, or it was sealed for another entry.
     """
     content, seal_path = path.read_bytes(), path.with_name(path.name + SEAL)
-    if seal_path.exists() and seal_path.read_text().strip() != hashlib.sha256(content).hexdigest():
+    try:
+        sealed, _, entry = seal_path.read_text().strip().partition(" ")
+    except FileNotFoundError:
+        if required:
+            raise ValueError(f"{path.name} has no seal, {seal_path.name}") from None
+        return content.decode()
+    if sealed != hashlib.sha256(content).hexdigest():
         raise ValueError(f"{path.name} does not have the SHA-256 that was written with it")
+    if entry and entry != f"{path.parent.parent.name}/{path.parent.name}":
+        raise ValueError(f"{path.name} was written for {entry}")
     return content.decode()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from harness.stages.verify import inspect
 from reports.records.schema import SCHEMA_VERSION
+from reports.records.sealed_json import seal
 
 SMALL = [
     "limit=12",
@@ -141,6 +142,7 @@ def test_gc_frees_what_can_be_made_again_keeps_every_result_and_tells_first(
 def test_gc_frees_orphans_and_what_killed_writers_left_but_nothing_that_is_new(run, root):
     orphan, half = root / "results" / "orphan", root / "partial" / "bank-x-1234"
     shutil.copytree(next((root / "results").iterdir()), orphan)
+    seal(orphan / "result.json", "results/orphan")
     half.mkdir(parents=True)
     (half / "tensors.safetensors").write_bytes(b"half")
     assert [path.name for path in inspect(root)["results"].orphans] == ["orphan"]

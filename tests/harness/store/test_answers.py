@@ -104,3 +104,12 @@ def test_r19_nothing_in_a_log_of_answers_runs_or_breaks_the_harness(store, kind)
     (log.folder / "other.json").write_bytes(FILES[kind])
     assert log.load() == {"q1": {"response": "yes"}}
     assert not CANARY.exists()
+
+
+def test_r34_a_file_of_another_log_is_damage(store):
+    one, other = AnswerLog(store, "one"), AnswerLog(store, "other")
+    path = one.append({"q": {"response": "yes"}})
+    other.folder.mkdir(parents=True)
+    path.rename(other.folder / path.name)
+    assert other.load() == {}
+    assert [path.suffix for path in other.folder.iterdir()] == [".damaged"]

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -41,7 +42,37 @@ def test_r6_what_is_written_with_an_entry_is_what_is_read_or_it_is_set_aside(sto
     assert store.load_value("scores", "key") is None
     assert not store.has("scores", "key")
     assert store.cached("scores", "key", lambda: [1.5]) == [1.5]
-    (store.path("scores", "key") / "value.json.sha256").unlink()  # an entry of an earlier version
+
+
+def test_r34_an_entry_without_its_seal_is_damage(store):
+    store.cached("scores", "key", lambda: [1.5])
+    (store.path("scores", "key") / "value.json.sha256").unlink()
+    assert store.load_value("scores", "key") is None
+    assert not store.has("scores", "key")
+
+
+def test_r34_entries_under_each_others_names_are_damage(store):
+    for key in ("one", "other"):
+        store.cached("scores", key, lambda: [1.5])
+    one, other = store.path("scores", "one"), store.path("scores", "other")
+    one.rename(store.root / "between")
+    other.rename(one)
+    (store.root / "between").rename(other)
+    assert store.load_value("scores", "one") is None
+    assert store.load_value("scores", "other") is None
+
+
+def test_r34_an_entry_of_another_kind_is_damage(store):
+    store.cached("scores", "key", lambda: [1.5])
+    shutil.copytree(store.path("scores", "key"), store.root / "entropy" / "key")
+    assert store.load_value("entropy", "key") is None
+    assert store.load_value("scores", "key") == [1.5]
+
+
+def test_r34_a_seal_of_version_0_1_that_names_no_entry_is_taken(store):
+    store.cached("scores", "key", lambda: [1.5])
+    seal = store.path("scores", "key") / "value.json.sha256"
+    seal.write_text(seal.read_text().split()[0])
     assert store.load_value("scores", "key") == [1.5]
 
 

@@ -20,12 +20,12 @@ def file(tmp_path):
 
 def test_a_record_comes_back_as_it_was_written(file):
     assert read_checked(file, Failure) == FAILURE
-    seal(file)
+    seal(file, f"{file.parent.parent.name}/{file.parent.name}")
     assert read_checked(file, Failure) == FAILURE
 
 
 def test_a_changed_file_is_refused_by_its_seal(file):
-    seal(file)
+    seal(file, f"{file.parent.parent.name}/{file.parent.name}")
     file.write_text(to_json(FAILURE.model_copy(update={"k": 1})))
     with pytest.raises(ValueError, match="SHA-256"):
         read_checked(file, Failure)
