@@ -17,6 +17,7 @@ from luq.calibration.capture import BlockCapture
 from luq.decoder.blocks import BlockInput, BlockWeights, needs_inputs
 from luq.decoder.families import Family, block_linears
 from luq.decoder.streaming import moved_to
+from luq.pipelines.guard import quantized_block, quantized_weight
 from luq.types import LayerStats, QuantizationError, QuantizedWeight, Quantizer
 
 StatsSource = Callable[[int], Mapping[str, LayerStats]]
@@ -46,7 +47,7 @@ def quantize_block(
     """Quantize every linear of one block.
 
     The work is done on the device of the statistics or inputs; a block elsewhere is moved there for
-    it.
+    it. The quantizer may be anyone's, see `luq.pipelines.guard`.
 
     Args:
         block: not changed.
@@ -62,13 +63,13 @@ def quantize_block(
     with moved_to(block, _device(block, stats, inputs)):
         if needs_inputs(quantizer):
             try:
-                return quantizer.quantize_block(block, family, inputs)
+                return quantized_block(quantizer, block, family, inputs)
             except QuantizationError as error:
                 raise QuantizationError(f"{label} {error}") from error
         weights: dict[str, QuantizedWeight] = {}
         for name, linear in block_linears(block, family).items():
             try:
-                weights[name] = quantizer(linear.weight.detach(), stats.get(name))
+                weights[name] = quantized_weight(quantizer, linear.weight, stats.get(name))
             except QuantizationError as error:
                 raise QuantizationError(f"{label} {name}: {error}") from error
         return BlockWeights(weights)

@@ -206,14 +206,27 @@ def rebuild_weight(
         UnknownFormat: No installed package has the format.
         QuantizationError: Parts are missing, or there are too many.
     """
-    cls = _format_class(name)
+    return rebuilt_as(_format_class(name), header, tensors, events)
+
+
+def rebuilt_as(
+    cls: type[QuantizedWeight],
+    header: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    events: tuple[Event, ...] = (),
+) -> QuantizedWeight:
+    """Return a packed weight of this class from its stored parts; see `rebuild_weight`.
+
+    Raises:
+        QuantizationError: Parts are missing, or there are too many.
+    """
     fields = _fields(cls)
     names = {field.name for field in fields} - {"events"}
     optional = {field.name for field in fields if "None" in str(field.type)}
     parts = set(header) | set(tensors)
     if parts - names or (names - optional) - parts:
         raise QuantizationError(
-            f"a {name} weight has the parts {sorted(names)}, but {sorted(parts)} are stored"
+            f"a {cls.format} weight has the parts {sorted(names)}, but {sorted(parts)} are stored"
         )
     absent = dict.fromkeys(optional - set(tensors))
     make: Callable[..., QuantizedWeight] = cls
