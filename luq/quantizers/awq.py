@@ -63,7 +63,7 @@ class AWQ:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
         """Round one weight (out, in) to AWQ's grid, the last step of `quantize_block`."""
-        require_matrix(weight, self.method)
+        weight = require_matrix(weight, self.method)
         dtype = SCALE_DTYPES[self.scale_dtype]
         return round_to_grids(
             weight.float(),

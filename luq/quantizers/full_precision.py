@@ -43,7 +43,7 @@ class FullPrecision:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> DenseWeight:
         """Store one weight (out, in); `stats` is not used."""
-        require_matrix(weight, self.method)
+        weight = require_matrix(weight, self.method)
         weight = weight.float()
         if self.perturbation:
             return DenseWeight(self._perturbed(weight.cpu()).bfloat16())

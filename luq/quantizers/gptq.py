@@ -77,7 +77,7 @@ class GPTQ:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
         """Quantize one weight (out, in) with the Hessian of its inputs."""
-        original = weight.float()
+        original = weight.detach().float()
         weight, stats, dead = prepare(weight, stats, self.method)
         weight[:, dead] = 0
         columns = weight.shape[1]

@@ -159,7 +159,7 @@ class PBLLM:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> PartialWeight:
         """Quantize one weight (out, in) with the Hessian of its inputs."""
-        original = weight.float()
+        original = weight.detach().float()
         weight, stats, dead = prepare(weight, stats, self.method)
         dtype = SCALE_DTYPES[self.scale_dtype]
         grid = fit_grid(original, HIGH_BITS, symmetric=False, scale_dtype=dtype)

@@ -53,7 +53,7 @@ class RTN:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GridWeight:
         """Quantize one weight (out, in); `stats` is not used."""
-        require_matrix(weight, self.method)
+        weight = require_matrix(weight, self.method)
         group = weight.shape[1] if self.group == -1 else self.group
         dtype = SCALE_DTYPES[self.scale_dtype]
         fit = functools.partial(

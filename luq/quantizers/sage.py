@@ -155,7 +155,7 @@ class SAGE:
 
     def __call__(self, weight: Tensor, stats: LayerStats | None) -> GroupedWeight:
         """Quantize one weight (out, in); `stats` is used only with `feedback`."""
-        require_matrix(weight, self.method)
+        weight = require_matrix(weight, self.method)
         if weight.shape[1] > 2**16:
             raise QuantizationError(
                 f"sage: rows of {weight.shape[1]} weights are longer than its 16-bit column numbers"

@@ -43,7 +43,7 @@ def prepare(
     Raises:
         QuantizationError: The weight or the statistics cannot be used.
     """
-    require_matrix(weight, method)
+    weight = require_matrix(weight, method)
     if stats is None:
         raise QuantizationError(
             f"{method} needs calibration statistics and got none; run the calibration first"
@@ -66,14 +66,19 @@ def prepare(
     return weight.float().clone(), stats, dead.to(weight.device)
 
 
-def require_matrix(weight: Tensor, method: str) -> None:
-    """Raise QuantizationError, naming the method, unless the weight is a finite matrix."""
+def require_matrix(weight: Tensor, method: str) -> Tensor:
+    """Return the weight without its gradient graph.
+
+    Raises:
+        QuantizationError: Names the method; the weight is no finite matrix.
+    """
     if weight.ndim != 2 or weight.numel() == 0:
         raise QuantizationError(
             f"{method}: the weight has the shape {tuple(weight.shape)}; a linear layer has (out,"
             " in). Leave other modules as they are"
         )
     require_finite(weight, f"{method}: the weight")
+    return weight.detach()
 
 
 def activation_order(hessian: Tensor) -> Tensor:

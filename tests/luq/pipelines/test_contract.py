@@ -85,6 +85,15 @@ def test_the_result_does_not_depend_on_the_default_device(method):
     assert torch.equal(value, expected)
 
 
+@every_method
+def test_a_weight_that_requires_a_gradient_gives_the_same_bits_and_no_graph(method):
+    weight, inputs = synthetic_layer(out=8, inner=130, tokens=300)
+    stats = stats_of(inputs)
+    packed = method(torch.nn.Parameter(weight.clone()), stats)
+    assert not any(tensor.requires_grad for tensor in packed.tensors().values())
+    assert torch.equal(packed.dequantize(), method(weight, stats).dequantize())
+
+
 @every(["awq", "awq(bits=3, duo=True)", "gptq(bits=3, true_sequential=True)"])
 def test_the_scale_of_the_inputs_does_not_matter(method):
     weight, inputs = synthetic_layer()
