@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import signal
 import sys
@@ -23,6 +24,8 @@ def cli() -> None:
         raise KeyboardInterrupt
 
     signal.signal(signal.SIGINT, interrupt)
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a terminal need not know every character
+        sys.stdout.reconfigure(errors="replace")
     try:
         sys.exit(int(run(sys.argv[1:])))
     except BaseException as error:

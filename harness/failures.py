@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from loguru import logger
+from tenacity import RetryError
 
 from harness.errors import CellError, ConfigError, StoreError
 
@@ -45,6 +46,8 @@ def cause(error: BaseException) -> str:
     """
     if type(error).__module__.split(".")[0] in OURS:
         return str(error)
+    if isinstance(error, RetryError) and error.__cause__ is not None:
+        return cause(error.__cause__)  # lmms-eval tries a few times whatever fails
     logger.opt(exception=error).info("the error of a cell")
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     message = f": {lines[0][:LONGEST]}" if lines else ""

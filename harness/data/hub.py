@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import datasets
@@ -40,6 +41,23 @@ def hub_errors(what: str, instead: str) -> Iterator[None]:
             f"{what}: the hub cannot be reached and no copy is in the local cache"
             f" ({type(error).__name__}). Connect to the network once, or {instead}"
         ) from error
+
+
+def require_saved(folder: Path, key: str) -> None:
+    """Check that a folder holds what `save_to_disk` of datasets wrote.
+
+    Args:
+        folder: Of one data set.
+        key: Of the configuration that names it, for the message.
+
+    Raises:
+        ConfigError: It does not; says how to make such a folder.
+    """
+    if not any((folder / name).is_file() for name in ("dataset_dict.json", "state.json")):
+        raise ConfigError(
+            f"{key}: {folder} is no saved data set. Read its files with datasets.load_dataset(...)"
+            " and write them with save_to_disk(FOLDER)"
+        )
 
 
 def load_hub_dataset(path: str, name: str | None, split: str, *, what: str, instead: str) -> Any:

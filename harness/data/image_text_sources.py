@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import functools
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
 import datasets
+from loguru import logger
 from PIL import Image
 
-from harness.data.hub import load_hub_dataset
+from harness.data.hub import load_hub_dataset, require_saved
+from harness.data.picture_formats import PICTURE_ERRORS, restrict_pictures
 from harness.errors import ConfigError
 from harness.store import digest
 from tasks.mini import calibration as mini
@@ -96,22 +98,41 @@ class ImageTextRows:
                 f"calibration.image_text={name} has no column {', '.join(sorted(missing))}; it"
                 f" needs {', '.join(COLUMNS)}"
             )
-        self.rows, self.identity = rows, identity
+        self.name, self.rows, self.identity = name, rows, identity
         self.ids = {
             column: set(map(str, rows[column])) for column in ID_COLUMNS if column in self.columns
         }
 
     def prompts(self, seed: int) -> Iterator[tuple[Image.Image, str]]:
         """See `ImageTextSource`."""
-        for number in self._shuffled(seed)[0]:
-            row = self.rows[number]
-            yield row["image"].convert("RGB"), row["question"]
+        for _, picture, question in self._readable(self._shuffled(seed)[0]):
+            yield picture, question
 
     def answered(self, seed: int) -> Iterator[tuple[Image.Image, str, str]]:
         """See `ImageTextSource`."""
-        for number in self._shuffled(seed)[1]:
-            row = self.rows[number]
-            yield row["image"].convert("RGB"), row["question"], _one_answer(row)
+        for row, picture, question in self._readable(self._shuffled(seed)[1]):
+            if answers := _answers(row):
+                yield picture, question, max(answers, key=answers.count)
+
+    def _readable(
+        self, numbers: Sequence[int]
+    ) -> Iterator[tuple[Mapping[str, Any], Image.Image, str]]:
+        """(row, picture, question) of every row that has both; the others are told."""
+        for number in numbers:
+            try:
+                row = self.rows[number]
+                if not isinstance(row["image"], Image.Image):
+                    raise ValueError(f"its image is a {type(row['image']).__name__}")
+                if not isinstance(row["question"], str) or not row["question"].strip():
+                    raise ValueError(f"its question is {row['question']!r}")
+                picture = row["image"].convert("RGB")
+            except PICTURE_ERRORS as error:
+                logger.warning(
+                    f"calibration.image_text={self.name}: row {number} is left out:"
+                    f" {type(error).__name__}: {error}"
+                )
+                continue
+            yield row, picture, row["question"]
 
     def _shuffled(self, seed: int) -> tuple[list[int], list[int]]:
         """Numbers of the rows: (for calibration, held out)."""
@@ -121,14 +142,15 @@ class ImageTextRows:
         return order[:count], order[count:]
 
 
-def _one_answer(row: Mapping[str, Any]) -> str:
-    """The answer, or of several annotators' the most frequent, the first of equals."""
-    answers = [row["answer"]] if "answer" in row else list(row["answers"])
-    return str(max(answers, key=answers.count))
+def _answers(row: Mapping[str, Any]) -> list[str]:
+    """The answer, or those of several annotators; none where there is none."""
+    answers = [row["answer"]] if "answer" in row else list(row["answers"] or [])
+    return [str(answer) for answer in answers if answer is not None]
 
 
 def _saved_rows(folder: Path) -> ImageTextRows:
     """A saved data set; of one with splits the training split."""
+    require_saved(folder, f"calibration.image_text={folder}")
     rows = datasets.load_from_disk(str(folder))
     if isinstance(rows, datasets.DatasetDict):
         if "train" not in rows:
@@ -170,6 +192,7 @@ def image_text_source(name: str | None) -> ImageTextSource:
             f" `mini` or the folder of a data set with the columns {', '.join(COLUMNS)}; or"
             " calibrate on text alone with calibration=text"
         )
+    restrict_pictures()
     if name in SOURCES:
         return SOURCES[name]()
     if Path(name).is_dir():

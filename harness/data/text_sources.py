@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from harness.data.hub import load_hub_dataset
+from harness.data.text_files import read_text_file
 from harness.errors import ConfigError
 from harness.store import digest
 from tasks.mini import calibration as mini
@@ -119,6 +120,6 @@ def text_source(name: str) -> TextSource:
         return SOURCES[name]()
     path = Path(name)
     if path.is_file():
-        return FixedText(path.read_text(encoding="utf-8"), digest.of_file(path))
+        return FixedText(read_text_file(path, "calibration.text"), digest.of_file(path))
     names = ", ".join(f"`{source}`" for source in SOURCES)
     raise ConfigError(f"calibration.text={name}: neither {names} nor a text file")

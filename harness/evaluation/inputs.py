@@ -5,15 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import torch
-from PIL import Image
 from torch import Tensor
 
 from harness.models.load import LoadedModel
 from harness.models.prepared import Question
 from harness.models.vision_cache import PictureFeatures
 
-# What Pillow raises for files that are no pictures.
-PICTURE_ERRORS = (OSError, SyntaxError, ValueError, Image.DecompressionBombError)
 GRID, PIXELS = "image_grid_thw", "pixel_values"
 BY_TOKEN = ("input_ids", "mm_token_type_ids")  # what a processor gives for each token
 # Where a processor gives more than these, the decoder needs more than features of pictures.

@@ -17,9 +17,9 @@ from transformers import LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from harness import distributed
+from harness.data.picture_formats import PICTURE_ERRORS
 from harness.errors import CellError, StoreError
 from harness.evaluation.inputs import (
-    PICTURE_ERRORS,
     Ahead,
     batch_inputs,
     batches,

@@ -18,6 +18,7 @@ from lm_eval.evaluator import evaluate as lm_evaluate
 from harness import distributed
 from harness.config.schema import CalibrationConfig, SuiteConfig
 from harness.data.hub import load_hub_dataset
+from harness.data.text_files import read_text_file
 from harness.errors import CellError, ConfigError
 from harness.evaluation.leakage import text_overlap
 from harness.evaluation.suite import ANSWERS_VERSION, EvaluationContext, Metric, stored_result
@@ -205,7 +206,7 @@ def suite_text(name: str, data: str | None) -> str:
                 f"suite.data={data}: no such text file; give the path of one, or null to fetch"
                 f" {file['dataset_path']}"
             )
-        return wikitext.joined(wikitext.file_rows(path))
+        return wikitext.joined(wikitext.file_rows(read_text_file(path, "suite.data")))
     rows = load_hub_dataset(
         file["dataset_path"],
         file.get("dataset_name"),

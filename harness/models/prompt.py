@@ -15,14 +15,14 @@ def prompt_text(processor: Any, question: str, images: int) -> str:
     Args:
         processor: Of the model; a processor of transformers or a
             `harness.models.processors.TextProcessor`.
-        question: What is asked.
+        question: What is asked; special tokens in it are text.
         images: How many pictures go with it; their places come before the question.
 
     Raises:
         ConfigError: The model has no chat template, or one that cannot be used.
     """
     content: list[dict[str, Any]] = [{"type": "image"}] * images + [
-        {"type": "text", "text": question}
+        {"type": "text", "text": without_special_tokens(processor, question)}
     ]
     messages = [{"role": "user", "content": content}]
     template = chat_template(processor)
@@ -36,3 +36,16 @@ def prompt_text(processor: Any, question: str, images: int) -> str:
     if isinstance(processor, TextProcessor):
         messages = processor.plain(messages)
     return render_chat(template, messages, processor.tokenizer.special_tokens_map)
+
+
+def without_special_tokens(processor: Any, text: str) -> str:
+    """A text in which no special token is left: `<image>` becomes `< image>`.
+
+    Otherwise a question that writes of such a token would take the place of a picture.
+    """
+    tokenizer = getattr(processor, "tokenizer", processor)
+    special = {*tokenizer.all_special_tokens}
+    special |= {getattr(processor, f"{kind}_token", None) for kind in ("image", "video", "audio")}
+    for token in sorted((one for one in special if one and len(one) > 1), key=len, reverse=True):
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text

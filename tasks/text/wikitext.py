@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 
-def file_rows(path: Path) -> list[str]:
-    """The lines of a UTF-8 file as the hub's WikiText has them.
+def file_rows(text: str) -> list[str]:
+    """The lines of a text as the hub's WikiText has them.
 
     Args:
-        path: Of the file; what follows its last line break is left out.
+        text: Of a file; what follows its last line break is left out.
 
     Returns:
         Each line with its line break; blank lines are empty.
     """
-    return [
-        f"{line}\n" if line.strip() else ""
-        for line in path.read_text(encoding="utf-8").split("\n")[:-1]
-    ]
+    return [f"{line}\n" if line.strip() else "" for line in text.split("\n")[:-1]]
 
 
 def joined(rows: Iterable[str]) -> str:

@@ -93,3 +93,16 @@ def test_a_reader_that_has_read_enough_gets_no_traceback():
     done = subprocess.run(["bash", "-c", command], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode in (0, 141)  # 0 where all was written before the reader left
     assert done.stderr == ""
+
+
+def test_a_locale_without_utf_8_gets_replacements_instead_of_an_error():
+    code = (
+        "import atexit, sys; atexit.register(lambda: print('\\u2500'));"
+        "sys.argv = ['harness', '--version']; from harness.__main__ import cli; cli()"
+    )
+    plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, env={**os.environ, **plain}, capture_output=True
+    )
+    assert (done.returncode, done.stderr) == (0, b"")
+    assert done.stdout.endswith(b"?\n")

@@ -11,6 +11,7 @@ from typing import Any
 import datasets
 import PIL
 
+from harness.data.hub import require_saved
 from harness.errors import ConfigError
 from harness.store import digest
 from harness.store.store import Store
@@ -43,6 +44,8 @@ def local_data(folder: str, names: Sequence[str]) -> LocalData:
             f"suite.data={folder} has no data set {', '.join(missing)}; it needs a folder for each"
             f" of {', '.join(names)}"
         )
+    for name in names:
+        require_saved(root / name, f"suite.data={folder}")
     states = {
         name: {
             str(path.relative_to(root)): digest.of_file(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +13,7 @@ import PIL.Image
 from lmms_eval.tasks import TaskManager, get_task_dict
 
 from harness.data.hub import hub_errors
+from harness.data.picture_formats import restrict_pictures
 from harness.errors import ConfigError
 from harness.evaluation.pictures.data import LocalData, clusters_of
 from harness.evaluation.suite import Metric
@@ -76,6 +78,7 @@ def load_tasks(
             f"unknown suite {', '.join(unknown)}; {_shown(folder)} has"
             f" {', '.join(sorted(manager.all_tasks))}"
         )
+    restrict_pictures()
     paths = {} if data is None else dict(data.folders)
     tasks: dict[str, PictureTask] = {}
     for name in names:
@@ -88,7 +91,8 @@ def load_tasks(
             }
         if split is not None:
             config["test_split"] = split
-        with hub_errors(f"suite {name}", "give its data as suite.data=FOLDER"):
+        on_hub = hub_errors(f"suite {name}", "give its data as suite.data=FOLDER")
+        with on_hub if data is None else contextlib.nullcontext():
             task = _load_task(config, manager)
         tasks[name] = _described(name, task, data)
     return tasks

@@ -8,7 +8,7 @@ import json
 
 from PIL import Image
 
-from harness.evaluation.inputs import PICTURE_ERRORS
+from harness.data.picture_formats import PICTURE_ERRORS
 from harness.evaluation.pictures.task import PictureTask
 from harness.store import digest
 from harness.store.store import Store

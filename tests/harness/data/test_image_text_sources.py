@@ -67,3 +67,40 @@ def test_a_data_set_without_the_columns_is_refused(tmp_path):
     datasets.Dataset.from_dict({"image": [1], "prompt": ["?"]}).save_to_disk(tmp_path / "rows")
     with pytest.raises(ConfigError, match="has no column answer, question"):
         image_text_source(str(tmp_path / "rows"))
+
+
+def test_r16_rows_without_a_picture_or_a_question_are_left_out_and_told(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("harness.data.image_text_sources.logger.warning", warnings.append)
+    pictures = [Image.new("RGB", (4, 4), (number, 0, 0)) for number in range(8)]
+    pictures[2] = None
+    questions = ["what?"] * 7 + [" "]
+    source = image_text_source(saved(tmp_path / "rows", image=pictures, question=questions))
+    left = [*source.prompts(0), *source.answered(0)]
+    assert len(left) == 6
+    told = " ".join(warnings)
+    assert "row 2 is left out: ValueError: its image is a NoneType" in told
+    assert "row 7 is left out: ValueError: its question is ' '" in told
+
+
+def test_r16_paths_in_the_place_of_pictures_are_told(tmp_path, monkeypatch):
+    warnings = []
+    monkeypatch.setattr("harness.data.image_text_sources.logger.warning", warnings.append)
+    source = image_text_source(saved(tmp_path / "rows", image=["a.png"] * 8))
+    assert list(source.prompts(0)) == []
+    assert len(warnings) == 6
+    assert "its image is a str" in warnings[0]
+
+
+def test_rows_without_an_answer_have_no_part_in_scores(tmp_path):
+    answers = [["a"], None, [], ["b"]] * 2
+    source = image_text_source(saved(tmp_path / "rows", answer=None, answers=answers))
+    assert {answer for _, _, answer in source.answered(0)} <= {"a", "b"}
+
+
+def test_r41_files_of_a_hub_snapshot_are_told_as_no_saved_data_set(tmp_path):
+    (tmp_path / "data").mkdir()
+    rows = datasets.Dataset.from_dict({"image": [1], "question": ["?"], "answer": ["!"]})
+    rows.to_parquet(tmp_path / "data" / "train-00000-of-00001.parquet")
+    with pytest.raises(ConfigError, match=r"is no saved data set.*save_to_disk"):
+        image_text_source(str(tmp_path))

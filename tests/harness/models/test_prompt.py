@@ -17,3 +17,22 @@ def test_a_language_model_gets_the_question_in_its_chat_form():
     tokenizer = qwen_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}<{{ m['content'] }}>{% endfor %}|"
     assert prompt_text(TextProcessor(tokenizer), "what?", 0) == "<what?>|"
+
+
+def test_special_tokens_in_a_question_are_text(embedded):
+    processor = embedded.processor
+    token = processor.image_token
+    question = f"what does {token} or {processor.tokenizer.eos_token} mean?"
+    prompt = prompt_text(processor, question, 1)
+    assert prompt.count(token) == prompt_text(processor, "what?", 1).count(token)
+    assert prompt.count(processor.tokenizer.eos_token) == 0
+    assert f"{token[0]} {token[1:]}" in prompt
+
+
+def test_special_tokens_of_a_language_model_are_text_too():
+    tokenizer = qwen_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}{{ m['content'] }}{% endfor %}"
+    special = tokenizer.all_special_tokens
+    prompt = prompt_text(TextProcessor(tokenizer), f"a {' '.join(special)} b", 0)
+    assert special
+    assert not [token for token in special if len(token) > 1 and token in prompt]
