@@ -16,16 +16,18 @@ from harness.stages.base import Job, Outcome, read_job
 from harness.stages.evaluate import fail_unopened
 from harness.stages.registry import find_stage
 from harness.trackers.base import find_tracker
+from harness.variants.quantizers import quantizers_of
 
 
 def check_installed(config: Config) -> None:
-    """Refuse a stage or a tracker that does not exist, before any work begins.
+    """Refuse a stage, a tracker or a quantizer that cannot be, before any work begins.
 
     Raises:
-        ConfigError: Lists those that there are.
+        ConfigError: Lists those that there are, or names a quantizer's option and what is allowed.
     """
     find_stage(config.stage)
     find_tracker(config.tracker.name)
+    quantizers_of(config.method)
 
 
 def run_job(job: Job, progress: Progress) -> Outcome:

@@ -14,6 +14,7 @@ from luq.calibration.capture import capture_blocks
 from luq.decoder.apply import apply_weights
 from luq.decoder.blocks import BlockWeights, needs_calibration
 from luq.decoder.families import Family, block_linears, decoder_blocks, find_family
+from luq.options import require_quantizer
 from luq.pipelines.bank import quantize_block
 from luq.pipelines.layerwise import LUQ
 from luq.pipelines.sequences import CalibrationSequence, checked_sequences
@@ -149,10 +150,12 @@ def quantize(
     Raises:
         QuantizationError: The model's family is unknown, the model is quantized already, or
             calibration data is missing, empty, padded or batched; or a linear cannot be quantized.
-        OptionError: An option is out of range, such as k.
+        OptionError: The quantizer is none, or an option is out of range, such as k.
     """
     if inputs not in ("fp", "sequential"):
         raise OptionError(f"inputs is {inputs!r}; choose fp or sequential")
+    if not isinstance(quantizer, LUQ):
+        require_quantizer(quantizer, "quantizer")
     family = find_family(model)
     _check_model(model, family)
     blocks = len(decoder_blocks(model, family))

@@ -15,6 +15,7 @@ from luq.calibration.capture import BlockCapture, capture_blocks
 from luq.calibration.entropy import cluster_entropy
 from luq.decoder.blocks import needs_calibration
 from luq.decoder.families import Family, decoder_blocks
+from luq.options import Positive, checked_options, require_quantizer
 from luq.pipelines.bank import quantize_block
 from luq.quantizers.billm import BiLLM
 from luq.quantizers.gptq import GPTQ
@@ -24,6 +25,7 @@ from luq.types import OptionError, Quantizer
 AVAILABLE_ORDERS = tuple(name for name in ORDERS if name != "damage")
 
 
+@checked_options
 @dataclass(frozen=True)
 class LUQ:
     """Give the k blocks that come first in an order a low-bit method, and all others a second one.
@@ -48,8 +50,8 @@ class LUQ:
     low: Quantizer = field(default_factory=BiLLM)
     high: Quantizer = field(default_factory=lambda: GPTQ(bits=4))
     order: str = "entropy"
-    clusters: int = 100
-    seeds: int = 5
+    clusters: Positive = 100
+    seeds: Positive = 5
     order_seed: int = 0
 
     def __post_init__(self) -> None:
@@ -57,9 +59,8 @@ class LUQ:
             raise OptionError(
                 f"LUQ: order is {self.order!r}; choose one of {', '.join(AVAILABLE_ORDERS)}"
             )
-        for name in ("clusters", "seeds"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"LUQ: {name} is {getattr(self, name)}; choose 1 or more")
+        require_quantizer(self.low, "LUQ: low")
+        require_quantizer(self.high, "LUQ: high")
 
     def needs_calibration(self, blocks: int) -> bool:
         """Return whether a model with this number of blocks needs calibration data."""

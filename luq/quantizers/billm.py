@@ -7,11 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from torch import Tensor
 
+from luq.options import Positive, Share
 from luq.quantizers.billm_search import search_salient_columns, search_split
 from luq.quantizers.registry import register
 from luq.rounding.error_feedback import inverse_factor, prepare, sweep_blocks
@@ -229,9 +231,9 @@ class BiLLM:
     formats: ClassVar[tuple[type[QuantizedWeight], ...]] = (BinaryWeight,)
     contract_options: ClassVar[tuple[Mapping[str, object], ...]] = ({}, {"variant": "fixed"})
     variant: str = "code"
-    block: int = 128
-    salient_limit: int = 50
-    damping: float = 0.01
+    block: Positive = 128
+    salient_limit: Annotated[int, Field(ge=2)] = 50
+    damping: Share = 0.01
     scale_dtype: str = "float16"
 
     def __post_init__(self) -> None:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from luq.decoder.blocks import BlockInput, BlockWeights
 from luq.decoder.families import Family
+from luq.options import Positive, Share
 from luq.quantizers.registry import register
 from luq.quantizers.true_sequential import quantize_true_sequential
 from luq.rounding.error_feedback import (
@@ -62,8 +63,8 @@ class GPTQ:
     symmetric: bool = False
     act_order: bool = False
     static_groups: bool = False
-    block: int = 128
-    damping: float = 0.01
+    block: Positive = 128
+    damping: Share = 0.01
     true_sequential: bool = False
     scale_dtype: str = "float16"
 

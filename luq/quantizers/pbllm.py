@@ -11,6 +11,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from luq.options import Positive, Share
 from luq.quantizers.registry import register
 from luq.rounding.error_feedback import column_by_column, inverse_factor, prepare, sweep_blocks
 from luq.rounding.grids import SCALE_DTYPES, Grid, check_scale_dtype, fit_grid
@@ -145,8 +146,8 @@ class PBLLM:
     needs_stats: ClassVar[bool] = True
     formats: ClassVar[tuple[type[QuantizedWeight], ...]] = (PartialWeight,)
     salient: float = 0.1
-    block: int = 128
-    damping: float = 0.01
+    block: Positive = 128
+    damping: Share = 0.01
     scale_dtype: str = "float16"
 
     def __post_init__(self) -> None:

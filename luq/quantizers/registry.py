@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
+from luq.options import checked_options
 from luq.types import (
     Event,
     OptionError,
@@ -35,6 +36,8 @@ Class = TypeVar("Class", bound=type[Quantizer])
 
 def register(cls: Class) -> Class:
     """Register a quantizer under its `method`, as a decorator of a frozen dataclass.
+
+    Its options are checked by their annotations, see `luq.options.checked_options`.
 
     Registering a class again, or a class with the same module and name (a module that is reloaded),
     replaces it.
@@ -59,7 +62,7 @@ def register(cls: Class) -> Class:
                 f"{_full_name(packed)} has the format {packed.format!r}, and so has"
                 f" {_full_name(known_format)}; rename one"
             )
-    QUANTIZERS[cls.method] = cls
+    QUANTIZERS[cls.method] = checked_options(cls)
     return cls
 
 

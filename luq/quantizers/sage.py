@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import ClassVar
+from typing import Annotated, ClassVar
 
 import torch
+from pydantic import Field
 from scipy.optimize import minimize_scalar
 from torch import Tensor
 
+from luq.options import Positive, Share
 from luq.quantizers.registry import register
 from luq.quantizers.sage_groups import lloyd, magnitude_groups
 from luq.quantizers.sage_weight import GroupedWeight, largest_code
@@ -118,16 +120,16 @@ class SAGE:
     )
     clustering: str = "spectral"
     groups: int = 0
-    lut_bits: int = 4
-    salient_bits: int = 4
+    lut_bits: Annotated[int, Field(ge=2, le=9)] = 4
+    salient_bits: Annotated[int, Field(ge=2, le=8)] = 4
     salient_low: float = 0.002
     salient_high: float = 0.05
-    bit_penalty: float = 0.01
-    sample: int = 2000
+    bit_penalty: Share = 0.01
+    sample: Positive = 2000
     saliency: str = "matrix"
     feedback: bool = False
-    block: int = 128
-    damping: float = 0.01
+    block: Positive = 128
+    damping: Share = 0.01
     scale_dtype: str = "float16"
 
     def __post_init__(self) -> None:

@@ -2,8 +2,10 @@ import json
 
 import pytest
 
+from harness.config.compose import compose
 from harness.config.schema import MethodConfig
 from harness.errors import ConfigError
+from harness.stages.run import check_installed
 from harness.variants.quantizers import (
     build,
     quantizer_name,
@@ -77,3 +79,17 @@ def test_a_record_builds_the_same_quantizer_again_after_json():
     for options in (LOW, HIGH, {"method": "sage", "groups": 4}):
         record = json.loads(json.dumps(quantizer_record(options)))
         assert build(record, "record") == build(options, "options")
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("method.high={method: gptq, bits: x}", "method.high: gptq: bits is 'x'; it must be a"),
+        ("method.high={method: gptq, damping: -1}", "method.high: gptq: damping is -1; it must be"),
+        ("method.high={method: billm, block: 0}", "method.high: billm: block is 0"),
+    ],
+)
+def test_options_that_cannot_be_are_refused_before_any_work_begins(override, message):
+    config = compose(["method=custom", "method.name=q", override])
+    with pytest.raises(ConfigError, match=message):
+        check_installed(config)

@@ -82,8 +82,8 @@ def test_every_order_but_damage_is_available_and_other_values_are_refused():
     for options, reason in (
         ({"order": "damage"}, "order is 'damage'; choose one of entropy"),
         ({"order": "entropie"}, "order is 'entropie'; choose one of entropy"),
-        ({"clusters": 0}, "clusters is 0; choose 1 or more"),
-        ({"seeds": 0}, "seeds is 0; choose 1 or more"),
+        ({"clusters": 0}, "clusters is 0; it must be greater"),
+        ({"seeds": 0}, "seeds is 0; it must be greater"),
     ):
         with pytest.raises(luq.OptionError, match=reason):
             luq.LUQ(k=1, **options)
