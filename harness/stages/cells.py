@@ -23,7 +23,12 @@ from harness.store.records import (
     save_failure,
 )
 from harness.store.store import Store
-from harness.variants.quantizers import quantizer_name, quantizer_record, uses_calibration
+from harness.variants.quantizers import (
+    code_of_plugins,
+    quantizer_name,
+    quantizer_record,
+    uses_calibration,
+)
 from harness.variants.variant import Variant
 from reports.records.results import Block, Cell, Failure, SuiteResult
 from reports.report.lines import CellResult, shown_score
@@ -74,7 +79,7 @@ def order_name(config: Config) -> str:
 
 
 def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
-    """Digest of the request: of names and settings, not of weights."""
+    """Digest of the request: of names and settings, and of plugins' code; not of weights."""
     parts = [
         config.model.name,
         loaded.digest,
@@ -86,6 +91,7 @@ def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
         suite.data,
         suite.whole_groups(config.limit),
         config.suite.batch_size or config.batch_size,
+        *code_of_plugins(config.method),
     ]
     return digest.of_value(parts)
 

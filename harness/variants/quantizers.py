@@ -8,6 +8,7 @@ from typing import Any
 from harness.config.schema import MethodConfig
 from harness.errors import ConfigError
 from luq.decoder.blocks import needs_calibration
+from luq.quantizers.code import code_digest
 from luq.quantizers.registry import build_quantizer, describe_quantizer
 from luq.types import Quantizer
 
@@ -77,6 +78,16 @@ def uses_calibration(method: MethodConfig) -> bool:
     """
     chosen_by_data = bool(method.low or method.candidates)
     return chosen_by_data or any(map(needs_calibration, quantizers_of(method)))
+
+
+def code_of_plugins(method: MethodConfig) -> list[str]:
+    """Digests of the code of those quantizers of a method that other packages bring.
+
+    Raises:
+        ConfigError: As `quantizers_of` does.
+    """
+    digests = (code_digest(type(quantizer)) for quantizer in quantizers_of(method))
+    return [one for one in digests if one is not None]
 
 
 def quantizer_name(options: Options | None) -> str:

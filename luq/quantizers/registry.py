@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from luq.options import checked_options
+from luq.quantizers.code import code_digest
 from luq.types import (
     Event,
     OptionError,
@@ -174,8 +175,14 @@ def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
 
 
 def describe_quantizer(quantizer: Quantizer) -> dict[str, Any]:
-    """Return the method's name and every option: what a digest is made of."""
-    return {"method": quantizer.method, **dataclasses.asdict(quantizer)}  # type: ignore[call-overload]
+    """Return the method's name and every option: what a digest is made of.
+
+    Of a quantizer of another package a digest of its code is part of this, so that what it makes is
+    made again once its code changes.
+    """
+    options = dataclasses.asdict(quantizer)  # type: ignore[call-overload]
+    code = code_digest(type(quantizer))
+    return {"method": quantizer.method, **options, **({} if code is None else {"code": code})}
 
 
 def quantizer_label(quantizer: Quantizer) -> str:
