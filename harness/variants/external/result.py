@@ -67,8 +67,9 @@ def read_result(folder: Path, bits: int, loaded: LoadedModel) -> dict[int, Block
         Every decoder block, by index.
 
     Raises:
-        QuantizationError: A file cannot be read, or a tensor is missing, too many, of another shape
-            or not finite. The message follows the name of the worker.
+        QuantizationError: A file cannot be read, a tensor is missing, too many, of another shape or
+            not finite, or the result cannot be one of quantization. The message follows the name of
+            the worker.
     """
     try:
         report = _Report.model_validate_json((folder / REPORT).read_text(encoding="utf-8"))
@@ -77,7 +78,12 @@ def read_result(folder: Path, bits: int, loaded: LoadedModel) -> dict[int, Block
         raise QuantizationError(
             f"wrote no readable result: {' '.join(str(error).split())[:300]}"
         ) from error
+    if report.tokens < 1:
+        raise QuantizationError(
+            f"says that it used {report.tokens} calibration tokens: it must use those it is given"
+        )
     blocks: dict[int, BlockWeights] = {}
+    untouched = True
     for index, block in enumerate(loaded.blocks):
         prefix = f"{PREFIX}.{index}."
         names = [name for name in tensors if name.startswith(prefix)]
@@ -85,6 +91,10 @@ def read_result(folder: Path, bits: int, loaded: LoadedModel) -> dict[int, Block
         known = dict(block.named_parameters())
         for name in known.keys() & own.keys():
             _check(own[name], known[name], prefix + name)
+        untouched = untouched and not any(
+            f"{name}.weight" in own and _differs(own[f"{name}.weight"], known[f"{name}.weight"])
+            for name in loaded.family.linears
+        )
         linears: dict[str, QuantizedWeight] = {
             name: _linear(own.pop(f"{name}.weight", None), report, prefix + name, bits)
             for name in loaded.family.linears
@@ -92,6 +102,8 @@ def read_result(folder: Path, bits: int, loaded: LoadedModel) -> dict[int, Block
         blocks[index] = BlockWeights(linears, _changed(own, known, prefix))
     if tensors:
         raise QuantizationError(f"returned {min(tensors)}, which belongs to no decoder block")
+    if untouched:
+        raise QuantizationError("returned the weights of the model as they were: none is quantized")
     return blocks
 
 
@@ -104,6 +116,11 @@ def _linear(weight: Tensor | None, report: _Report, name: str, bits: int) -> Ext
         raise QuantizationError(
             f"says that {name} takes {size} bytes, which cannot be for {weight.numel()} weights"
         )
+    if 16 * size < bits * weight.numel():
+        raise QuantizationError(
+            f"says that {name} takes {size} bytes for {weight.numel()} weights, less than half of"
+            f" the {bits} bits a weight that it was asked for"
+        )
     return ExternalWeight(smallest_exact(weight.float()), bits=bits, declared_bytes=size)
 
 
@@ -114,11 +131,11 @@ def _changed(
     unknown = sorted(own.keys() - known.keys())
     if unknown:
         raise QuantizationError(f"returned {prefix}{unknown[0]}, which the model does not have")
-    return {
-        name: value
-        for name, value in own.items()
-        if not torch.equal(value.float(), known[name].float().cpu())
-    }
+    return {name: value for name, value in own.items() if _differs(value, known[name])}
+
+
+def _differs(value: Tensor, known: Tensor) -> bool:
+    return not torch.equal(value.float(), known.detach().float().cpu())
 
 
 def _check(tensor: Tensor, parameter: Tensor, name: str) -> None:

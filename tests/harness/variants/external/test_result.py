@@ -21,9 +21,9 @@ def result(narrow, tmp_path):
             weights[f"{PREFIX}.{index}.{name}.weight"] = weight
             stored[f"{PREFIX}.{index}.{name}"] = weight.numel() // 2
 
-    def read():
+    def read(tokens=10):
         save_file(weights, tmp_path / "weights.safetensors")
-        report = {"library": "fake 1.0", "tokens": 10, "stored_bytes": stored}
+        report = {"library": "fake 1.0", "tokens": tokens, "stored_bytes": stored}
         (tmp_path / "report.json").write_text(json.dumps(report))
         return read_result(tmp_path, 4, narrow)
 
@@ -59,6 +59,7 @@ LINEAR = f"{PREFIX}.0.mlp.up_proj"
         (lambda w, _: w.pop(f"{LINEAR}.weight"), "returned no weight for"),
         (lambda _, s: s.pop(LINEAR), "returned no stored bytes for"),
         (lambda _, s: s.update({LINEAR: 10**9}), "takes 1000000000 bytes, which cannot be"),
+        (lambda _, s: s.update({LINEAR: 1}), "takes 1 bytes for .*, less than half of the 4 bits"),
         (lambda w, _: w[f"{LINEAR}.weight"].fill_(torch.inf), "infinite"),
         (lambda w, _: w.update(other=torch.ones(1)), "returned other, which belongs to no"),
         (
@@ -71,4 +72,19 @@ def test_a_wrong_result_is_refused_by_what_is_wrong(result, damage, message):
     weights, stored, read = result
     damage(weights, stored)
     with pytest.raises(QuantizationError, match=message):
+        read()
+
+
+def test_a_worker_that_used_no_calibration_is_refused(result):
+    with pytest.raises(QuantizationError, match="used 0 calibration tokens"):
+        result[2](tokens=0)
+
+
+def test_weights_as_they_were_are_refused(result, narrow):
+    weights, _, read = result
+    for index, block in enumerate(narrow.blocks):
+        for name in narrow.family.linears:
+            weight = block.get_submodule(name).weight.detach().clone()
+            weights[f"{PREFIX}.{index}.{name}.weight"] = weight
+    with pytest.raises(QuantizationError, match="as they were: none is quantized"):
         read()
