@@ -125,7 +125,8 @@ class GridWeight:
         codes: packed, `bits` bits for each weight.
         scale: (out, groups), float16 or float32.
         zero: packed, `bits` bits for each grid; None for symmetric grids.
-        group_index: packed, (in,); None unless groups follow another order of the columns.
+        group_index: packed, (in,), as uint16 for more than 256 groups; None unless groups follow
+            another order of the columns.
         events: see `luq.types.QuantizedWeight`.
     """
 
@@ -170,9 +171,7 @@ class GridWeight:
         """
         out, inner = codes.shape
         packed_zero = None if zero is None else pack_bits(zero, bits)
-        packed_index = (
-            None if group_index is None else pack_bits(group_index, _index_bits(scale.shape[1]))
-        )
+        packed_index = None if group_index is None else _pack_index(group_index, scale.shape[1])
         return cls(
             out,
             inner,
@@ -230,7 +229,7 @@ class GridWeight:
         if self.group_index is None:
             index = torch.arange(inner, device=scale.device) // self.group
         else:
-            index = unpack_bits(self.group_index, _index_bits(groups), inner).long()
+            index = _unpack_index(self.group_index, groups, inner)
         return values.view(out, inner).sub_(zero[:, index]).mul_(scale[:, index])
 
 
@@ -264,10 +263,20 @@ def round_to_grids(
     )
 
 
+def _pack_index(index: Tensor, groups: int) -> Tensor:
+    """Pack the group of each column: as few bits as there are groups, or 16 for more than 256."""
+    if groups > 2**16:
+        raise QuantizationError(f"{groups} groups a row need more than 16 bits; use larger groups")
+    if groups > 2**8:
+        return index.to(torch.int32).to(torch.uint16).cpu()
+    return pack_bits(index, _index_bits(groups))
+
+
+def _unpack_index(packed: Tensor, groups: int, columns: int) -> Tensor:
+    if groups > 2**8:
+        return packed.to(torch.int32).long()
+    return unpack_bits(packed, _index_bits(groups), columns).long()
+
+
 def _index_bits(groups: int) -> int:
-    bits = max(1, (groups - 1).bit_length())
-    if bits > 8:
-        raise QuantizationError(
-            f"{groups} groups a row need more than 8 bits of group index; use larger groups"
-        )
-    return bits
+    return max(1, (groups - 1).bit_length())

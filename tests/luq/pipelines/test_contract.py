@@ -322,3 +322,13 @@ def test_r11_dead_columns_leave_the_calibration_output_as_it_is_without_them(met
     wild[:, 192:] = 0.0
     alone = output_error(quantized(method, wild, inputs)[1], wild, inputs)
     assert whole == pytest.approx(alone, rel=0.35)
+
+
+@pytest.mark.parametrize("columns", [512, 514, 600])
+def test_act_order_has_more_groups_than_a_byte_counts(columns):
+    weight, inputs = synthetic_layer(out=4, inner=columns, tokens=1200)
+    method = GPTQ(4, group=2, act_order=True)
+    packed, value = quantized(method, weight, inputs)
+    again = rebuild_weight(packed.format, packed.header(), packed.tensors())
+    assert torch.equal(again.dequantize(), value)
+    assert output_error(value, weight, inputs) < 0.01
