@@ -24,7 +24,7 @@ def plain_factor(hessian: Tensor) -> Tensor:
         (in, in), upper triangular.
     """
     damped = hessian + DAMPING * hessian.diagonal().mean() * torch.eye(
-        len(hessian), dtype=hessian.dtype
+        len(hessian), dtype=hessian.dtype, device=hessian.device
     )
     factor: Tensor = torch.linalg.cholesky(
         torch.cholesky_inverse(torch.linalg.cholesky(damped)), upper=True

@@ -101,10 +101,6 @@ REQUIREMENTS = {
         " is made."
     ),
     38: "No entry, name or value can stop a report; it is shown as a problem.",
-    39: (
-        "Statistics never claim more than their questions: intervals have width, and no p is below"
-        " what an exact test could give."
-    ),
     40: "Data starts no program and runs in bounded time and memory.",
     41: "An error names its true cause.",
     42: "A failed batch's memory is given back before it is tried again.",

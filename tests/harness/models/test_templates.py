@@ -31,7 +31,7 @@ def processor():
 )
 def test_a_prompt_is_what_transformers_makes_of_the_template(processor, template):
     processor.tokenizer.chat_template = template
-    question = 'what "is"\nthat? <|im_end|> {{ 1 }} \u2028 \U0001f600'
+    question = 'what "is"\nthat? <b> {{ 1 }} \u2028 \U0001f600'
     messages = [{"role": "user", "content": [{"type": "text", "text": question}]}]
     assert prompt_text(processor, question, 0) == processor.apply_chat_template(
         messages, add_generation_prompt=True
