@@ -319,6 +319,8 @@ def command(store, *arguments):
     ]
 
 
+@pytest.mark.slow
+@pytest.mark.storm
 def test_r1_a_killed_run_resumes_with_at_most_one_batch_asked_again_and_the_same_results(
     tmp_path, run, monkeypatch
 ):

@@ -149,6 +149,8 @@ def test_r1_workers_that_are_killed_are_replaced_and_the_sweep_goes_on(
     assert results(root) == results(one_by_one)
 
 
+@pytest.mark.slow
+@pytest.mark.storm
 def test_workers_that_always_die_end_the_sweep_with_what_is_lost(monkeypatch):
     monkeypatch.setattr(launcher, "ATTEMPTS", 2)
     monkeypatch.setattr(launcher, "_work", _die)

@@ -73,6 +73,8 @@ for batch in range(25):
 """
 
 
+@pytest.mark.slow
+@pytest.mark.storm
 def test_r5_eight_writers_of_ten_thousand_rows_lose_none_double_none_and_one_may_die(tmp_path):
     writers = [
         subprocess.Popen(
