@@ -23,7 +23,5 @@ def restrict_pictures() -> None:
     Other pictures raise PIL.UnidentifiedImageError, larger ones DecompressionBombError.
     """
     Image.init()
-    for name in set(Image.OPEN) - set(FORMATS):
-        del Image.OPEN[name]
     Image.ID[:] = [name for name in Image.ID if name in FORMATS]
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS // 2  # Pillow refuses what has twice as many
