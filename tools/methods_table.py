@@ -1,13 +1,15 @@
-"""`python -m tools.methods_table --write`: the table of methods, made from the registry.
+"""`python -m tools.methods_table --write`: tables of methods and options, made from the registry.
 
-It goes between two markers of docs/methods.md, or of the page that is named. Without `--write` the
-table is printed.
+They go between two markers of docs/methods.md, or of the page that is named. Without `--write` they
+are printed.
 """
 
 from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -33,14 +35,35 @@ EXAMPLES: Mapping[str, tuple[Options, ...]] = {
 
 
 def table() -> str:
-    """The table in Markdown: a row for every registered method."""
+    """Two tables in Markdown: a row for every registered method, and one for every option."""
     return "\n".join(
         [
             "| method | paper | options and defaults | calibration | paper bits | stored bits |",
             "|---|---|---|---|---|---|",
             *_rows(),
+            "",
+            "| option | of | meaning |",
+            "|---|---|---|",
+            *_option_rows(),
         ]
     )
+
+
+def _option_rows() -> Iterator[str]:
+    methods: dict[tuple[str, str], list[str]] = {}
+    for name, cls in quantizer_classes().items():
+        for option, meaning in _meanings(cls).items():
+            methods.setdefault((option, meaning), []).append(f"`{name}`")
+    for (option, meaning), names in sorted(methods.items()):
+        yield f"| `{option}` | {', '.join(names)} | {meaning} |"
+
+
+def _meanings(cls: type) -> dict[str, str]:
+    """What the docstring says of each option, under `Attributes:`."""
+    attributes = (inspect.getdoc(cls) or "").partition("Attributes:\n")[2].split("\n\n")[0]
+    found = re.findall(r"^    (\w+): ((?:.+\n?)(?:     +.+\n?)*)", attributes, re.M)
+    names = {field.name for field in dataclasses.fields(cls)}
+    return {name: " ".join(text.split()) for name, text in found if name in names}
 
 
 def _rows() -> Iterator[str]:
