@@ -27,25 +27,22 @@ def quantized_weight(
 ) -> QuantizedWeight:
     """Return what a quantizer makes of one weight.
 
-    The quantizer works on copies of the weight and of the Hessian.
+    The quantizer works on copies of the weight and of the Hessian; one of another package also on
+    copies of the factors, which the methods of luq share.
 
     Args:
         quantizer: the method.
         weight: (out, in); not changed.
-        stats: statistics of the layer; not changed, but for new factors.
+        stats: statistics of the layer; not changed, but for new factors of luq's own methods.
 
     Raises:
         QuantizationError: The quantizer refuses the weight, wrote into the Hessian, or returned
             something else than a packed weight of this shape.
     """
-    own = None if stats is None else replace(stats, hessian=stats.hessian.clone())
-    known = {} if stats is None else dict(stats.factors)
+    own = None if stats is None else _own_stats(stats, shared=_is_ours(type(quantizer)))
     with _torch_state(weight.device):
         packed: Any = quantizer(weight.detach().clone(), own)
     if stats is not None and own is not None and not torch.equal(own.hessian, stats.hessian):
-        # Factors that were added may be those of the other Hessian.
-        stats.factors.clear()
-        stats.factors.update(known)
         raise QuantizationError(f"{quantizer.method} changed the Hessian; let it work on a copy")
     return _checked(packed, quantizer, tuple(weight.shape))
 
@@ -89,6 +86,20 @@ def quantized_block(
     return result
 
 
+def _own_stats(stats: LayerStats, *, shared: bool) -> LayerStats:
+    factors = stats.factors
+    if not shared:
+        factors = {
+            name: replace(factor, upper=factor.upper.clone())
+            for name, factor in stats.factors.items()
+        }
+    return replace(stats, hessian=stats.hessian.clone(), factors=factors)
+
+
+def _is_ours(cls: type) -> bool:
+    return cls.__module__.startswith("luq.")
+
+
 @contextmanager
 def _torch_state(device: torch.device) -> Iterator[None]:
     """Restore torch's default type, gradient mode and random state (CPU, device) at the end."""
@@ -121,7 +132,7 @@ def _checked(packed: Any, quantizer: Quantizer, shape: tuple[int, ...]) -> Quant
         raise QuantizationError(
             f"{name} returned a weight of shape {tuple(packed.shape)}; the layer has {shape}"
         )
-    if not type(packed).__module__.startswith("luq."):  # those of luq are tested for this
+    if not _is_ours(type(packed)):  # those of luq are tested for this
         _require_rebuilt(packed, name)
     weight: QuantizedWeight = packed
     return weight

@@ -19,7 +19,15 @@ from luq.decoder.families import Family, block_linears
 from luq.quantizers.awq_search import clip_group, clip_inputs, fold, foldable, search_scale
 from luq.quantizers.registry import register
 from luq.rounding.error_feedback import require_matrix
-from luq.rounding.grids import SCALE_DTYPES, Grid, GridWeight, check_grid_options, round_to_grids
+from luq.rounding.grids import (
+    SCALE_DTYPES,
+    Grid,
+    GridWeight,
+    check_grid_options,
+    require_precise,
+    round_to_grids,
+    stored_scale,
+)
 from luq.types import LayerStats, QuantizationError, QuantizedWeight
 
 TOKENS = 65536  # 128 sequences of 512, as in the published code
@@ -161,16 +169,8 @@ class AWQ:
         low, high = weight.amin(dim=1, keepdim=True), weight.amax(dim=1, keepdim=True)
         top = 2**self.bits - 1
         dtype = SCALE_DTYPES[self.scale_dtype]
-        scale = (
-            ((high - low).clamp(min=SMALLEST_STEP) / top)
-            .to(dtype)
-            .float()
-            .clamp(min=torch.finfo(dtype).tiny)
-        )
-        if not bool(torch.isfinite(scale).all()):
-            raise QuantizationError(
-                f"awq: a scale does not fit into {dtype}; use scale_dtype=float32"
-            )
+        require_precise((high - low) / top, self.bits, dtype)
+        scale = stored_scale((high - low).clamp(min=SMALLEST_STEP) / top, dtype)
         return Grid(scale, (-torch.round(low / scale)).clamp(0, top), top)
 
 

@@ -17,11 +17,12 @@ from luq.options import Positive, Share
 from luq.quantizers.billm_search import search_salient_columns, search_split
 from luq.quantizers.registry import register
 from luq.rounding.error_feedback import inverse_factor, prepare, sweep_blocks
-from luq.rounding.grids import SCALE_DTYPES, check_scale_dtype
+from luq.rounding.grids import SCALE_DTYPES, check_scale_dtype, require_precise
 from luq.rounding.packing import pack_bits, unpack_bits
 from luq.types import Event, LayerStats, OptionError, QuantizationError, QuantizedWeight
 
 GROUPS = 4  # concentrated, sparse, salient first order, salient second order
+MAGNITUDE_BITS = 5  # by which the largest weight may exceed a scale, with digits to spare
 
 
 def binarize(values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -247,6 +248,7 @@ class BiLLM:
         weight[:, dead] = 0
         factor, events = inverse_factor(stats, self.damping, weight.device)
         dtype = SCALE_DTYPES[self.scale_dtype]
+        require_precise(weight.abs(), MAGNITUDE_BITS, dtype)
         parts: list[_ColumnBlock] = []
 
         def quantize(current: Tensor, upper: Tensor, start: int) -> tuple[Tensor, Tensor]:

@@ -26,7 +26,12 @@ from luq.rounding.error_feedback import (
     require_matrix,
     sweep_blocks,
 )
-from luq.rounding.grids import SCALE_DTYPES, check_scale_dtype
+from luq.rounding.grids import (
+    SCALE_DTYPES,
+    check_scale_dtype,
+    require_precise,
+    stored_scale,
+)
 from luq.types import Event, LayerStats, OptionError, QuantizationError, QuantizedWeight
 
 
@@ -235,5 +240,8 @@ class SAGE:
         step = torch.where(
             squares > 0, (codes * weight).sum(dim=1, keepdim=True) / squares.clamp(min=1), step
         )
-        step = step.to(dtype).float().clamp(min=torch.finfo(dtype).tiny)
+        some_salient = salient.any(dim=1, keepdim=True)
+        require_precise(torch.where(some_salient, step, 0.0), self.salient_bits, dtype)
+        require_precise(centroids, self.lut_bits, dtype)
+        step = stored_scale(step, dtype)
         return _Fit(weight >= 0, salient, ids, codes, centroids.to(dtype).float(), step, top)

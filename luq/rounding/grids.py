@@ -85,7 +85,7 @@ def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.d
         scale_dtype: type in which the scale is stored.
 
     Raises:
-        QuantizationError: A scale does not fit into `scale_dtype`.
+        QuantizationError: A scale does not fit into `scale_dtype`, or all are too small for it.
     """
     low = weight.amin(dim=1, keepdim=True).clamp(max=0)
     high = weight.amax(dim=1, keepdim=True).clamp(min=0)
@@ -95,20 +95,58 @@ def fit_grid(weight: Tensor, bits: int, *, symmetric: bool, scale_dtype: torch.d
     empty = (low == 0) & (high == 0)
     low, high = torch.where(empty, -1.0, low), torch.where(empty, 1.0, high)
     top = 2**bits - 1
-    scale = ((high - low) / top).to(scale_dtype).float()
-    # A range below the smallest number of the type would give a scale of zero.
-    scale = scale.clamp(min=torch.finfo(scale_dtype).smallest_normal)
-    if not bool(torch.isfinite(scale).all()):
-        raise QuantizationError(
-            f"a scale does not fit into {scale_dtype}: the largest range is"
-            f" {float((high - low).max()):.3g}; use scale_dtype=float32"
-        )
+    wanted = (high - low) / top
+    require_precise(wanted.masked_fill(empty, 0.0), bits, scale_dtype)
+    scale = stored_scale(wanted, scale_dtype)
     zero = (
         torch.full_like(scale, float((top + 1) // 2))
         if symmetric
         else torch.round(-low / scale).clamp(0, top)
     )
     return Grid(scale, zero, top)
+
+
+def stored_scale(scale: Tensor, dtype: torch.dtype) -> Tensor:
+    """Return scales as they are read again once they are stored as `dtype`, in float32.
+
+    Below the smallest normal number of the type they are its subnormal numbers, which have fewer
+    digits; none becomes zero.
+
+    Raises:
+        QuantizationError: A scale does not fit into the type.
+    """
+    stored = scale.to(dtype).float().clamp(min=_least(dtype))
+    if not bool(torch.isfinite(stored).all()):
+        raise QuantizationError(
+            f"a scale does not fit into {dtype}: the largest is {float(scale.max()):.3g}; use"
+            " scale_dtype=float32"
+        )
+    return stored
+
+
+def require_precise(scale: Tensor, bits: int, dtype: torch.dtype) -> None:
+    """Raise QuantizationError if even the largest scale has too few digits in `dtype`.
+
+    It then moves the largest code by a quarter of a step or more. Where only some scales are that
+    small, their weights are too, and the error is small beside that of the others.
+
+    Args:
+        scale: of one matrix; 0 where there is nothing to be scaled.
+        bits: of a code.
+        dtype: type in which scales are stored.
+    """
+    largest = float(scale.max())
+    if 0 < largest < _least(dtype) * 2 ** (bits + 1):
+        raise QuantizationError(
+            f"scales are too small for {dtype}: the largest is {largest:.3g}; use"
+            " scale_dtype=float32"
+        )
+
+
+def _least(dtype: torch.dtype) -> float:
+    """The smallest subnormal number of a type."""
+    info = torch.finfo(dtype)
+    return float(info.smallest_normal * info.eps)
 
 
 @dataclass(frozen=True)

@@ -44,6 +44,13 @@ class WritesHessian(Act):
         inverse_factor(stats, 0.01, weight.device)
 
 
+class WritesFactors(Act):
+    def act(self, weight, stats, packed):
+        for factor in stats.factors.values():
+            factor.upper.zero_()
+        stats.factors["more"] = inverse_factor(stats, 0.5, weight.device)
+
+
 class ChangesTorch(Act):
     def act(self, weight, stats, packed):
         torch.set_default_dtype(torch.float64)
@@ -78,6 +85,15 @@ def test_factors_of_the_true_hessian_are_shared_with_the_next_weight(layer):
     weight, stats = layer
     quantized_weight(GPTQ(4), weight, stats)
     assert len(stats.factors) == 1
+
+
+def test_r33_a_quantizer_of_another_package_cannot_change_the_factors_that_others_share(layer):
+    weight, stats = layer
+    expected = quantized_weight(GPTQ(4), weight, stats).dequantize()
+    names = set(stats.factors)
+    quantized_weight(WritesFactors(), weight, stats)
+    assert set(stats.factors) == names
+    assert torch.equal(quantized_weight(GPTQ(4), weight, stats).dequantize(), expected)
 
 
 def test_r33_torch_is_set_as_before_after_any_quantizer(layer):
