@@ -35,7 +35,15 @@ class Command:
 
     def __call__(self, raw: DictConfig) -> float | None:
         """A single job: Hydra's task function. raw: composed, and composed anew here."""
-        return self.run_jobs([list(HydraConfig.get().overrides.task)])[0]
+        overrides = list(HydraConfig.get().overrides.task)
+        for one in overrides:
+            if one.startswith("+sweep="):  # Hydra has not made a sweep of it
+                self.bad_configs.append(
+                    f"{one}: its file makes no sweep; it begins with `# @package _global_` and has"
+                    " `mode: MULTIRUN` under `hydra:` (docs/guides/sweeps.md)"
+                )
+                return None
+        return self.run_jobs([overrides])[0]
 
     def run_jobs(self, overrides: Sequence[Sequence[str]]) -> list[float | None]:
         """Run jobs, each given as its overrides, and return their scores.

@@ -170,7 +170,10 @@ def explain(error: BaseException, overrides: Sequence[str] = ()) -> str:
     causes = (error, error.__cause__)
     texts = [str(one).strip() for one in causes if one is not None and str(one).strip()]
     lines = (" ".join(text.split("Config search path")[0].split()) for text in texts)
-    return "; ".join(dict.fromkeys(lines))
+    text = "; ".join(dict.fromkeys(lines))
+    if "Key 'sweep' not in" in text:
+        text += "; a sweep file begins with the line `# @package _global_`"
+    return text
 
 
 def _unknown_key(override: str) -> str:

@@ -147,6 +147,20 @@ def test_a_file_that_is_no_yaml_is_one_clear_error_with_its_name(run, tmp_path, 
         assert f'"{file}", line' in text
 
 
+def test_a_sweep_file_that_makes_no_sweep_is_refused_instead_of_run_as_one_job(run, tmp_path):
+    file = tmp_path / "own" / "sweep" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("# @package _global_\nhydra:\n  sweeper:\n    variants: [method=fp]\n")
+    code, text = run("--config-dir", str(file.parents[1]), "+sweep=mine")
+    assert code == 2
+    assert "+sweep=mine: its file makes no sweep" in text
+    assert "mode: MULTIRUN" in text
+    file.write_text("limit: 4\nhydra:\n  mode: MULTIRUN\n")
+    code, text = run("--config-dir", str(file.parents[1]), "+sweep=mine")
+    assert code == 2
+    assert "begins with the line `# @package _global_`" in text
+
+
 def test_r27_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(
     run, tmp_path, monkeypatch
 ):
