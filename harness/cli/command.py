@@ -35,14 +35,16 @@ class Command:
 
     def __call__(self, raw: DictConfig) -> float | None:
         """A single job: Hydra's task function. raw: composed, and composed anew here."""
-        overrides = list(HydraConfig.get().overrides.task)
-        for one in overrides:
-            if one.startswith("+sweep="):  # Hydra has not made a sweep of it
-                self.bad_configs.append(
-                    f"{one}: its file makes no sweep; it begins with `# @package _global_` and has"
-                    " `mode: MULTIRUN` under `hydra:` (docs/guides/sweeps.md)"
-                )
-                return None
+        own = HydraConfig.get()
+        overrides = list(own.overrides.task)
+        files = [one for one in overrides if one.startswith("+sweep=")]
+        # A file without a list, that of a stage for one model say, is one job and rightly so.
+        if files and (own.sweeper.get("variants") or own.sweeper.get("params")):
+            self.bad_configs.append(
+                f"{files[0]}: its list would not be run: write `mode: MULTIRUN` under `hydra:` in"
+                " its file, or --multirun in the command (docs/guides/sweeps.md)"
+            )
+            return None
         return self.run_jobs([overrides])[0]
 
     def run_jobs(self, overrides: Sequence[Sequence[str]]) -> list[float | None]:

@@ -18,7 +18,7 @@ from tests.paths import ROOT
 from tests.reports.builders import add_cell, change_result, metric, suite_result
 
 PAGE = (ROOT / "docs" / "extending" / "score.md").read_text()
-STATISTIC, LMMS_EVAL = re.findall(r"```python\n(.*?)```", PAGE, re.S)
+STATISTIC, LMMS_EVAL, JUDGE = re.findall(r"```python\n(.*?)```", PAGE, re.S)
 (PROJECT,) = re.findall(r"```toml\n(.*?)```", PAGE, re.S)
 (TASK,) = re.findall(r"```yaml\n(.*?)```", PAGE, re.S)
 
@@ -68,14 +68,18 @@ def test_the_statistic_scores_what_lmms_eval_scores(install):
         for i, (g, s, p) in enumerate(zip(gold, said, parsed, strict=True))
     ]
     words = {True: "yes", False: "no"}
+    page = {}
+    exec(LMMS_EVAL, page)
+    exec(JUDGE, page)
     records = [
-        {"prediction": words[one.said] if one.parsed else "other", "ground_truth": words[one.gold]}
+        page["process_results"](
+            {"answer": words[one.gold]}, [f" {words[one.said]}." if one.parsed else "other"]
+        )["balanced"]
         for one in judged
     ]
-    namespace = {}
-    exec(LMMS_EVAL, namespace)
+    assert [record["score"] for record in records] == [one.score for one in judged]
     measured = estimate(find_statistic("balanced_accuracy"), judged)
-    assert measured.score == pytest.approx(namespace["balanced_accuracy"](records))
+    assert measured.score == pytest.approx(page["balanced_accuracy"](records))
     assert measured.low < measured.score < measured.high
     always_yes = [Judged(one.cluster, 0.0, gold=one.gold, said=True) for one in judged]
     assert estimate(find_statistic("balanced_accuracy"), always_yes).score == 0.5
