@@ -101,6 +101,10 @@ REQUIREMENTS = {
         " is made."
     ),
     38: "No entry, name or value can stop a report; it is shown as a problem.",
+    39: (
+        "Statistics claim no more than their questions: intervals have width, no p is below that of"
+        " an exact test, and the gate says undecided."
+    ),
     40: "Data starts no program and runs in bounded time and memory.",
     41: "An error names its true cause.",
     42: "A failed batch's memory is given back before it is tried again.",

@@ -17,6 +17,7 @@ from reports.report.lines import (
     shown_score,
 )
 from reports.report.read import Problem
+from reports.statistics.mean import Bounded, mean_over_suites
 from reports.statistics.registry import MEAN
 
 
@@ -190,9 +191,9 @@ def _line(group: Sequence[CellResult], label: str) -> Line:
 def _mean(group: Iterable[CellResult]) -> Score | None:
     """Mean over suites in per cent of what can be had; None where a suite has no score.
 
-    The interval adds the suites' half-widths as independent errors.
+    The interval is that of `mean_over_suites`.
     """
-    shares: list[tuple[float, float]] = []
+    suites: list[list[Bounded]] = []
     count = 0
     for one in group:
         primary = [metric for metric in one.result.metrics if metric.primary]
@@ -201,15 +202,14 @@ def _mean(group: Iterable[CellResult]) -> Score | None:
         scores = [s for metric in primary if (s := shown_score(metric)) is not None]
         if not scores:
             return None
-        counted = [(s, s.maximum) for s in scores if s.maximum is not None]
+        counted = [
+            Bounded(s.value, s.low, s.high, s.maximum) for s in scores if s.maximum is not None
+        ]
         if not counted:
             continue
-        total = sum(maximum for _, maximum in counted)
-        half = math.sqrt(sum(((s.high - s.low) / 2) ** 2 for s, _ in counted))
-        shares.append((100 * sum(s.value for s, _ in counted) / total, 100 * half / total))
+        suites.append(counted)
         count += one.result.n
-    if not shares:
+    if not suites:
         return None
-    mean = sum(share for share, _ in shares) / len(shares)
-    half = math.sqrt(sum(h * h for _, h in shares)) / len(shares)
-    return Score(mean, max(0.0, mean - half), min(100.0, mean + half), 100.0, count, MEAN)
+    mean, low, high = mean_over_suites(suites)
+    return Score(mean, max(0.0, low), min(100.0, high), 100.0, count, MEAN)

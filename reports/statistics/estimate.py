@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.resampling import LEVEL, interval, resampled_sums
-from reports.statistics.statistic import Judged, Statistic
+from reports.statistics.resampling import interval, mean_interval, resampled_sums
+from reports.statistics.statistic import LARGEST_EXPONENT, Judged, Statistic
 
 
 @dataclass(frozen=True)
@@ -30,11 +31,10 @@ class Estimate:
 def estimate(statistic: Statistic, answers: Sequence[Judged], *, seed: int = 0) -> Estimate:
     """Score answers under a statistic, in its own unit.
 
-    The interval is a percentile bootstrap over clusters (pictures, pairs or circular groups), drawn
-    within the groups of a grouped statistic. Where all clusters are alike (everything right,
-    everything wrong, always "yes") every resample gives the same score; then the interval is what
-    remains possible if a share of clusters that may yet differ, 1 - 0.025^(1/clusters), scored
-    nothing or everything: for all right and all wrong this is the exact Clopper-Pearson interval.
+    The interval is a bootstrap over clusters (pictures, pairs or circular groups), drawn within the
+    groups of a grouped statistic, with `Statistic.room` for what the clusters have not shown: for
+    all right and all wrong this is the exact Clopper-Pearson interval. A statistic without a
+    maximum has Student's interval of the mean of the answers' scores.
 
     Raises:
         ValueError: there are no answers.
@@ -43,14 +43,16 @@ def estimate(statistic: Statistic, answers: Sequence[Judged], *, seed: int = 0) 
         raise ValueError(f"no answers to estimate {statistic.name} from")
     features = statistic.tabulate(answers)
     groups = features.group_count
-    score = float(statistic.score_of(features.values.sum(axis=0), groups))
-    limit = statistic.maximum_of(groups)
-    maximum = score if limit is None else limit
+    total = features.values.sum(axis=0)
+    score = float(statistic.score_of(total, groups))
+    if statistic.maximum is None:
+        bounds = mean_interval(np.array([answer.score for answer in answers]))
+        low, high = (math.exp(min(bound, LARGEST_EXPONENT)) for bound in bounds)
+        return Estimate(score, low, high, len(answers), score)
+    maximum = statistic.maximum_of(groups)
+    assert maximum is not None
     sums = resampled_sums(features.values, features.groups, np.random.default_rng(seed))
-    draws = statistic.score_of(sums, groups)
-    if np.ptp(draws) < 1e-9 * maximum:
-        other = 1 - ((1 - LEVEL) / 2) ** (1 / len(features.values))
-        low, high = (1 - other) * score, score + other * (maximum - score)
-    else:
-        low, high = interval(draws)
-    return Estimate(score, low, high, len(answers), maximum)
+    low, high = interval(statistic.score_of(sums, groups), features.groups)
+    scores = statistic.group_scores(total, groups)
+    down, up = statistic.room(scores, (scores, statistic.maximum - scores), features.groups)
+    return Estimate(score, min(low, score - down), max(high, score + up), len(answers), maximum)

@@ -4,29 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-
-import numpy as np
+from typing import NamedTuple
 
 from reports.records.results import SuiteResult
-from reports.statistics.paired import Paired, compare_with_draws
+from reports.statistics.paired import Paired, compare
 from reports.statistics.registry import find_statistic
-from reports.statistics.resampling import RESAMPLES, Floats, interval
+from reports.statistics.resampling import LEVEL, root_of_squares
 from reports.statistics.statistic import Statistic
 
 
 @dataclass(frozen=True)
 class Difference:
-    """First minus second as a mean over suites, with its 95 % interval.
+    """First minus second as a mean over suites, with its interval.
 
     Attributes:
         points: percentage points.
         questions: how many questions both variants have.
+        clusters: how many pictures, pairs or circular groups both have.
     """
 
     points: float
     low: float
     high: float
     questions: int
+    clusters: int
 
     def __str__(self) -> str:
         return f"{self.points:+.1f} [{self.low:+.1f}, {self.high:+.1f}]"
@@ -39,14 +40,12 @@ class SuiteDifference:
     Attributes:
         maximum: of the metric.
         statistic: of the metric.
-        draws: resampled differences in the metric's unit, (RESAMPLES,).
     """
 
     suite: str
     paired: Paired
     maximum: float
     statistic: Statistic
-    draws: Floats
 
 
 def paired_difference(
@@ -56,8 +55,7 @@ def paired_difference(
 
     Every suite counts under its own primary metrics, in per cent of what can be had, so that on
     equal questions this is the difference of the two means that the leaderboard shows. The interval
-    is a percentile bootstrap over clusters (pictures, pairs, circular groups) of all suites
-    together. Texts do not count, see `perplexity_ratio`.
+    combines those of the suites, see `mean_difference`. Texts do not count, see `perplexity_ratio`.
 
     Args:
         first: results by suite.
@@ -71,9 +69,20 @@ def paired_difference(
 
 
 def suite_differences(
-    first: Mapping[str, SuiteResult], second: Mapping[str, SuiteResult], *, seed: int = 0
+    first: Mapping[str, SuiteResult],
+    second: Mapping[str, SuiteResult],
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> list[SuiteDifference]:
-    """Compare every primary metric of every suite that has common questions; texts do not count."""
+    """Compare every primary metric of every suite that has common questions; texts do not count.
+
+    Args:
+        first: results by suite.
+        second: results by suite.
+        seed: of the resamples.
+        level: confidence of the intervals, two-sided.
+    """
     differences = []
     for number, suite in enumerate(sorted(first.keys() & second.keys())):
         others = {metric.metric: metric for metric in second[suite].metrics}
@@ -82,44 +91,68 @@ def suite_differences(
             if other is None or not metric.primary or not statistic.averaged:
                 continue
             try:
-                paired, draws = compare_with_draws(
-                    first[suite], second[suite], metric, seed=seed + number
+                paired = compare(
+                    first[suite], second[suite], metric, seed=seed + number, level=level
                 )
             except ValueError:  # no question of this metric is common
                 continue
             maximum = min(metric.maximum, other.maximum)
-            differences.append(SuiteDifference(suite, paired, maximum, statistic, draws))
+            differences.append(SuiteDifference(suite, paired, maximum, statistic))
     return differences
+
+
+class Bounded(NamedTuple):
+    """A value of one metric with its interval and what can be had, all in the metric's unit."""
+
+    value: float
+    low: float
+    high: float
+    maximum: float
 
 
 def mean_difference(differences: Sequence[SuiteDifference]) -> Difference:
     """Average differences over suites, each in per cent of what can be had.
 
+    The interval combines the sides of the suites' intervals as independent errors (MOVER).
+
     Raises:
         ValueError: there are none.
     """
-    points, draws = mean_draws(differences)
-    return Difference(points, *interval(draws), sum(d.paired.questions for d in differences))
-
-
-def mean_draws(differences: Sequence[SuiteDifference]) -> tuple[float, Floats]:
-    """Points of the mean over suites, and the (RESAMPLES,) draws behind its interval.
-
-    Raises:
-        ValueError: there are no differences.
-    """
-    suites: dict[str, list[SuiteDifference]] = {}
-    for one in differences:
-        suites.setdefault(one.suite, []).append(one)
-    if not suites:
+    if not differences:
         raise ValueError("the two variants have no question in common")
-    points = [
-        100 * sum(d.paired.difference for d in group) / sum(d.maximum for d in group)
-        for group in suites.values()
-    ]
-    draws = [
-        100 * sum((d.draws for d in group), np.zeros(RESAMPLES)) / sum(d.maximum for d in group)
-        for group in suites.values()
-    ]
-    mean: Floats = np.mean(draws, axis=0)
-    return float(np.mean(points)), mean
+    suites: dict[str, list[Bounded]] = {}
+    for one in differences:
+        own = one.paired
+        suites.setdefault(one.suite, []).append(
+            Bounded(own.difference, own.low, own.high, one.maximum)
+        )
+    points, low, high = mean_over_suites(list(suites.values()))
+    return Difference(
+        points,
+        low,
+        high,
+        sum(one.paired.questions for one in differences),
+        sum(one.paired.clusters for one in differences),
+    )
+
+
+def mean_over_suites(suites: Sequence[Sequence[Bounded]]) -> tuple[float, float, float]:
+    """Mean over suites in per cent of what can be had, with its interval.
+
+    Suites have different questions, so the sides of their intervals combine as independent errors
+    (MOVER). Metrics of one suite may share questions; their sides add up.
+
+    Args:
+        suites: the metrics of each.
+
+    Returns:
+        (mean, low, high).
+    """
+    values, downs, ups = [], [], []
+    for metrics in suites:
+        share = 100 / sum(one.maximum for one in metrics) / len(suites)
+        values.append(share * sum(one.value for one in metrics))
+        downs.append(share * sum(one.value - one.low for one in metrics))
+        ups.append(share * sum(one.high - one.value for one in metrics))
+    mean = sum(values)
+    return mean, mean - root_of_squares(downs), mean + root_of_squares(ups)

@@ -9,9 +9,9 @@ import numpy as np
 
 from reports.records.gate import Check, Measured, Role, Verdict
 from reports.records.results import SuiteResult
-from reports.statistics.mean import mean_draws, suite_differences
-from reports.statistics.perplexity import perplexity_draws, text_statistic
-from reports.statistics.resampling import Floats
+from reports.statistics.mean import mean_difference, suite_differences
+from reports.statistics.perplexity import perplexity_change, text_statistic
+from reports.statistics.statistic import LARGEST_EXPONENT
 
 CONFIDENCE = 0.95  # one-sided
 SAME_BITS = 1e-3  # stored bits a weight that count as equal
@@ -106,10 +106,9 @@ def non_inferior(
 ) -> Check:
     """Test whether the candidate loses less than the margin, one-sided and question by question.
 
-    It passes where the loss is surely below the margin and fails where it is surely above. Bounds
-    are the 5th and 95th percentile of a bootstrap over pictures. Where both answer alike there is
-    nothing to draw from, so the lower bound also leaves room for the loss that this many pictures
-    could have missed: 1 - 0.05^(1/pictures).
+    It passes where the loss is surely below the margin and fails where it is surely above. Both
+    bounds are those of `mean_difference` or `perplexity_change`, so they leave room for what this
+    many pictures or windows could have missed.
 
     Args:
         candidate: results by suite.
@@ -119,12 +118,9 @@ def non_inferior(
     """
     title = f"no worse than {name}"
     try:
-        points, draws, clusters, unit = _gains(candidate, other)
+        points, low, high, clusters, unit = _gains(candidate, other)
     except ValueError as error:
         return Check(group="answers", name=title, verdict="undecided", detail=str(error))
-    unseen = 100 * (1 - (1 - CONFIDENCE) ** (1 / clusters))
-    low, high = np.percentile(draws, [100 * (1 - CONFIDENCE), 100 * CONFIDENCE])
-    low = min(float(low), -unseen)
     detail = (
         f"{points:+.2f} {unit}, one-sided 95 % bounds {low:+.2f} and {high:+.2f}, margin"
         f" {margin:g}, {clusters:,} pictures or windows"
@@ -137,19 +133,27 @@ def non_inferior(
 
 def _gains(
     candidate: Mapping[str, SuiteResult], other: Mapping[str, SuiteResult]
-) -> tuple[float, Floats, int, str]:
-    """How much better the candidate is: (gain, its draws, clusters, unit)."""
-    differences = suite_differences(candidate, other)
+) -> tuple[float, float, float, int, str]:
+    """How much better the candidate is: (gain, lower bound, upper bound, clusters, unit)."""
+    level = 2 * CONFIDENCE - 1  # two-sided, of two one-sided bounds
+    differences = suite_differences(candidate, other, level=level)
     if differences:
-        points, draws = mean_draws(differences)
-        return points, draws, sum(d.paired.clusters for d in differences), "points"
+        mean = mean_difference(differences)
+        return mean.points, mean.low, mean.high, mean.clusters, "points"
     common = sorted(candidate.keys() & other.keys())
     if not common:
         raise ValueError("they have no suite in common")
     text = common[0]
-    change, draws, windows = perplexity_draws(candidate[text], other[text])
+    change, low, high, windows = perplexity_change(candidate[text], other[text], level=level)
     statistic = text_statistic(candidate[text])
     assert statistic is not None, "windows have losses"
-    sign = -100 if statistic.lower_is_better else 100
     unit = f"per cent of {statistic.name}"
-    return sign * math.expm1(change), sign * np.expm1(draws), windows, unit
+    gains = [100 * _relative(value) for value in (change, low, high)]
+    if statistic.lower_is_better:
+        return -gains[0], -gains[2], -gains[1], windows, unit
+    return gains[0], gains[1], gains[2], windows, unit
+
+
+def _relative(change: float) -> float:
+    """The change of a score by a change of its logarithm."""
+    return math.expm1(change) if change < LARGEST_EXPONENT else math.inf

@@ -10,8 +10,8 @@ import numpy as np
 
 from reports.records.results import MetricScore, SuiteResult
 from reports.statistics.registry import find_statistic
-from reports.statistics.resampling import Floats, interval, resampled_sums_of_alike
-from reports.statistics.statistic import Judged, Statistic
+from reports.statistics.resampling import LEVEL, Floats, interval, resampled_sums_of_alike
+from reports.statistics.statistic import Judged
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Paired:
         first: score of the first variant on the common questions.
         second: score of the second variant on them.
         difference: first minus second.
-        low: lower end of the difference's 95 % interval.
+        low: lower end of the difference's interval.
         high: upper end of it.
         p: probability of a difference at least as large by chance, two-sided.
         test: name of the test behind `p`.
@@ -43,25 +43,31 @@ class Paired:
 
 
 def compare(
-    first: SuiteResult, second: SuiteResult, metric: MetricScore, *, seed: int = 0
+    first: SuiteResult,
+    second: SuiteResult,
+    metric: MetricScore,
+    *,
+    seed: int = 0,
+    level: float = LEVEL,
 ) -> Paired:
     """Compare two variants under one metric that both have.
 
-    Clusters (pictures, pairs, circular groups) are resampled with the answers of both variants,
-    within the groups of a grouped statistic.
+    The interval is a bootstrap: clusters (pictures, pairs, circular groups) are resampled with the
+    answers of both variants, within the groups of a grouped statistic. It leaves room for what the
+    clusters have not shown (`Statistic.room`): where few were asked, or all agree, for much.
+
+    Args:
+        first: answers of the first variant.
+        second: answers of the second variant.
+        metric: the metric.
+        seed: of the resamples.
+        level: confidence of the interval, two-sided.
 
     Raises:
         ValueError: no question is common, or the metric is compared by `perplexity_ratio`.
     """
-    return compare_with_draws(first, second, metric, seed=seed)[0]
-
-
-def compare_with_draws(
-    first: SuiteResult, second: SuiteResult, metric: MetricScore, *, seed: int = 0
-) -> tuple[Paired, Floats]:
-    """The same as `compare`, with the (RESAMPLES,) differences behind its interval."""
     statistic = find_statistic(metric.statistic)
-    if not statistic.averaged:
+    if statistic.maximum is None:
         raise ValueError(
             f"{metric.metric} is no metric of answers; compare it with perplexity_ratio"
         )
@@ -72,25 +78,33 @@ def compare_with_draws(
             f"{first.suite_title}: the two variants have no question of {metric.metric} in common"
         )
     one, other = (statistic.tabulate([side[question] for question in common]) for side in sides)
-    scores = [
-        float(statistic.score_of(features.values.sum(axis=0), features.group_count))
-        for features in (one, other)
-    ]
-    draws = _differences(statistic, one.values, other.values, one.groups, seed)
-    low, high = interval(draws)
-    p, test = statistic.paired_test(one.values, other.values, draws)
+    count = one.group_count
+
+    def difference(sums: Floats, others: Floats) -> Floats:
+        return statistic.score_of(sums, count) - statistic.score_of(others, count)
+
+    totals = [features.values.sum(axis=0) for features in (one, other)]
+    scores = [statistic.group_scores(total, count) for total in totals]
+    rng = np.random.default_rng(seed)
+    both = np.concatenate([one.values, other.values], axis=1)
+    draws = difference(*np.split(resampled_sums_of_alike(both, one.groups, rng), 2, axis=1))
+    low, high = interval(draws, one.groups, level)
+    change, far = scores[0] - scores[1], statistic.maximum
+    down, up = statistic.room(scores[0], (far + change, far - change), one.groups, level)
+    p, test = statistic.paired_test(one.values, other.values, difference, rng)
+    observed = float(difference(*totals))
     return Paired(
         metric=metric.metric,
-        first=scores[0],
-        second=scores[1],
-        difference=scores[0] - scores[1],
-        low=low,
-        high=high,
+        first=float(statistic.score_of(totals[0], count)),
+        second=float(statistic.score_of(totals[1], count)),
+        difference=observed,
+        low=min(low, observed - down),
+        high=max(high, observed + up),
         p=p,
         test=test,
         clusters=len(one.groups),
         questions=len(common),
-    ), draws
+    )
 
 
 def _judged(result: SuiteResult, metric: str) -> dict[str, Judged]:
@@ -100,14 +114,3 @@ def _judged(result: SuiteResult, metric: str) -> dict[str, Judged]:
         for a in result.answers
         if metric in a.scores
     }
-
-
-def _differences(
-    statistic: Statistic, first: Floats, second: Floats, groups: tuple[str, ...], seed: int
-) -> Floats:
-    """Differences of the scores, (RESAMPLES,), on the same resampled clusters for both variants."""
-    both = np.concatenate([first, second], axis=1)
-    sums = resampled_sums_of_alike(both, groups, np.random.default_rng(seed))
-    count = len(set(groups))
-    one, other = (statistic.score_of(part, count) for part in np.split(sums, 2, axis=1))
-    return one - other

@@ -8,7 +8,7 @@ import numpy as np
 
 from reports.records.results import SuiteResult
 from reports.statistics.registry import find_statistic
-from reports.statistics.resampling import Floats, interval, resampled_means
+from reports.statistics.resampling import LEVEL, mean_interval
 from reports.statistics.statistic import Statistic, significant
 
 
@@ -31,26 +31,27 @@ class Ratio:
         return f"×{significant(self.ratio)} [{significant(self.low)}, {significant(self.high)}]"
 
 
-def perplexity_ratio(first: SuiteResult, second: SuiteResult, *, seed: int = 0) -> Ratio:
+def perplexity_ratio(first: SuiteResult, second: SuiteResult, *, level: float = LEVEL) -> Ratio:
     """Compare two variants window by window: exp of the mean difference of their losses.
 
-    The interval is a percentile bootstrap over windows.
+    The interval is Student's, of the mean difference.
 
     Raises:
         ValueError: they have no window in common.
     """
-    change, draws, windows = perplexity_draws(first, second, seed=seed)
+    change, low, high, windows = perplexity_change(first, second, level=level)
     statistic = text_statistic(first)
     assert statistic is not None, "windows have losses"
-    low, high = interval(draws)
     ratio, low, high = (float(np.exp(value)) for value in (change, low, high))
     return Ratio(ratio, low, high, windows, statistic)
 
 
-def perplexity_draws(
-    first: SuiteResult, second: SuiteResult, *, seed: int = 0
-) -> tuple[float, Floats, int]:
-    """Mean difference of the losses in nats a token, its (RESAMPLES,) draws, and the windows.
+def perplexity_change(
+    first: SuiteResult, second: SuiteResult, *, level: float = LEVEL
+) -> tuple[float, float, float, int]:
+    """Mean difference of the losses in nats a token with its interval, and how many windows.
+
+    One window says nothing about others: its interval is infinite.
 
     Raises:
         ValueError: they have no window in common.
@@ -60,8 +61,8 @@ def perplexity_draws(
     if not common:
         raise ValueError("the two variants have no window in common")
     change = np.array([losses[window] - others[window] for window in common])
-    draws = resampled_means(change, np.random.default_rng(seed))
-    return float(change.mean()), draws, len(common)
+    low, high = mean_interval(change, level)
+    return float(change.mean()), low, high, len(common)
 
 
 def text_statistic(result: SuiteResult) -> Statistic | None:

@@ -38,7 +38,7 @@ def rank_correlation(score: Sequence[float], damage: Floats, *, seed: int = 0) -
         answers = rng.integers(damage.shape[1], size=damage.shape[1])
         if len(set(scores[blocks])) > 1:  # one block drawn again and again has no ranking
             draws.append(_rho(scores[blocks], damage[blocks][:, answers]))
-    return RankCorrelation(_rho(scores, damage), *interval(np.array(draws)))
+    return RankCorrelation(_rho(scores, damage), *interval(np.array(draws), [""] * len(scores)))
 
 
 def _rho(scores: Floats, damage: Floats) -> float:

@@ -10,10 +10,9 @@ import numpy as np
 
 from reports.statistics.resampling import Floats
 from reports.statistics.significance import exact_test
-from reports.statistics.statistic import PLAIN, POINTS, Judged, Statistic
+from reports.statistics.statistic import LARGEST_EXPONENT, PLAIN, POINTS, Judged, Statistic
 
 GROUP = "reports.statistics"  # of entry points, whose objects are a `Statistic` each
-LARGEST_EXPONENT = 700  # exp of more is no float64
 
 
 def ratio(sums: Floats) -> Floats:

@@ -1,29 +1,70 @@
-"""Bootstrap resampling: how many resamples, and the interval that they give."""
+"""Intervals: from resampled clusters, and with room for what few clusters have not shown."""
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import norm, t
 
 Floats = NDArray[np.float64]
 RESAMPLES = 2000
 LEVEL = 0.95
 
 
-def interval(draws: Floats) -> tuple[float, float]:
-    """95 % percentile interval of resampled values."""
-    tail = 100 * (1 - LEVEL) / 2
-    low, high = np.percentile(draws, [tail, 100 - tail])
+def interval(draws: Floats, strata: Sequence[str], level: float = LEVEL) -> tuple[float, float]:
+    """Percentile interval of resampled values, expanded for few clusters.
+
+    Resamples of n clusters vary too little by a factor of (n-1)/n and have the tails of a normal
+    distribution instead of Student's; percentiles further out make up for both.
+
+    Args:
+        draws: resampled values, (RESAMPLES,).
+        strata: of each cluster.
+        level: confidence, two-sided.
+
+    Source: Hesterberg 2015, "What Teachers Should Know About the Bootstrap", section 5.3.
+    """
+    clusters, freedom = len(strata), len(strata) - len(set(strata))
+    tail = 0.0
+    if freedom:
+        reach = math.sqrt(clusters / freedom) * t.ppf((1 + level) / 2, freedom)
+        tail = float(norm.cdf(-reach))
+    low, high = np.quantile(draws, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def resampled_means(values: Floats, rng: np.random.Generator) -> Floats:
-    """Means of resampled values, (RESAMPLES,)."""
-    weights = rng.multinomial(
-        len(values), np.full(len(values), 1 / len(values)), size=RESAMPLES
-    ) / len(values)
-    means: Floats = weights @ values
-    return means
+def unseen_share(clusters: int, level: float = LEVEL) -> float:
+    """The largest share of a kind of cluster that so many clusters may all have missed.
+
+    Source: Clopper and Pearson 1934, the interval where every trial came out alike.
+    """
+    return float(1 - ((1 - level) / 2) ** (1 / clusters))
+
+
+def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:
+    """Student's interval of a mean; infinite where there is one value.
+
+    Args:
+        values: (n,).
+        level: confidence, two-sided.
+    """
+    if len(values) == 1:
+        return -math.inf, math.inf
+    half = t.ppf((1 + level) / 2, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
+
+
+def root_of_squares(deviations: Sequence[float]) -> float:
+    """How far a sum may lie from its estimate where each term may lie so far from its own.
+
+    One side of an interval at a time, so that sides of unequal length stay unequal.
+
+    Source: Zou and Donner 2008, MOVER (method of variance estimates recovery), equation 8.
+    """
+    return math.sqrt(sum(deviation**2 for deviation in deviations))
 
 
 def resampled_sums(features: Floats, strata: tuple[str, ...], rng: np.random.Generator) -> Floats:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.resampling import Floats
-from reports.statistics.significance import PairedTest, bootstrap_test
+from reports.statistics.resampling import LEVEL, Floats, root_of_squares, unseen_share
+from reports.statistics.significance import PairedTest, permutation_test
 
 
 @dataclass(frozen=True)
@@ -56,12 +56,15 @@ class Unit:
         return ("-" if math.copysign(1, value) < 0 else "+") + self.text(abs(value))
 
 
+LARGEST_EXPONENT = 700  # exp of more is no float64
 PER_CENT, POINTS, PLAIN = Unit("per cent", 100, 1), Unit("points", 1, 0), Unit("", 1, None)
 
 
 def significant(value: float) -> str:
-    """Three digits, or all of a whole number above a thousand."""
-    return f"{value:#.3g}".rstrip(".") if value < 1000 else f"{value:,.0f}"
+    """Three digits, or all of a whole number above a thousand that can be read."""
+    if value < 1000:
+        return f"{value:#.3g}".rstrip(".")
+    return f"{value:,.0f}" if value < 1e15 else f"{value:.1g}"
 
 
 @dataclass(frozen=True)
@@ -115,7 +118,7 @@ class Statistic:
     maximum: float | None = 1.0
     unit: Unit = PER_CENT
     lower_is_better: bool = False
-    paired_test: PairedTest = bootstrap_test
+    paired_test: PairedTest = permutation_test
     items: str = "questions"
 
     def __post_init__(self) -> None:
@@ -160,9 +163,54 @@ class Statistic:
         Returns:
             (...).
         """
-        if self.over_groups is None:
-            return self.score(sums)
-        return self.over_groups(self.score(sums.reshape(*sums.shape[:-1], group_count, -1)))
+        return self._combined(self.group_scores(sums, group_count))
+
+    def group_scores(self, sums: Floats, group_count: int) -> Floats:
+        """Scores of the groups from summed features.
+
+        Args:
+            sums: (..., groups * f).
+            group_count: how many groups there are; one where groups do not matter.
+
+        Returns:
+            (..., groups).
+        """
+        return self.score(sums.reshape(*sums.shape[:-1], group_count, -1))
+
+    def _combined(self, scores: Floats) -> Floats:
+        """One score from those of the groups, (..., groups) to (...)."""
+        return scores[..., 0] if self.over_groups is None else self.over_groups(scores)
+
+    def room(
+        self,
+        scores: Floats,
+        deviations: tuple[Floats, Floats],
+        groups: Sequence[str],
+        level: float = LEVEL,
+    ) -> tuple[float, float]:
+        """How much lower and higher the score may be for what the clusters have not shown.
+
+        In each group, a share of clusters that all of those seen may have missed, `unseen_share`,
+        may lie as far off as can be. A group of one cluster, and clusters that are all alike, have
+        no other measure of chance.
+
+        Args:
+            scores: of the groups, (groups,).
+            deviations: how far below and above these scores a cluster can lie, (groups,) each.
+            groups: the group of each cluster.
+            level: confidence, two-sided.
+
+        Returns:
+            Both at least 0, in the unit of the score.
+        """
+        names = sorted(set(groups))
+        shares = np.array([unseen_share(list(groups).count(name), level) for name in names])
+        score = self._combined(scores)
+        down, up = (
+            self._combined(scores + np.diag(shares * sign * far)) - score
+            for sign, far in zip((-1, 1), deviations, strict=True)
+        )
+        return root_of_squares(down.tolist()), root_of_squares(up.tolist())
 
     def maximum_of(self, group_count: int) -> float | None:
         """What can be had in so many groups; None where there is no maximum."""

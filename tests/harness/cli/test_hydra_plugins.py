@@ -172,3 +172,23 @@ def test_each_job_of_a_sweep_is_composed_once(run, store, monkeypatch):
     code, _ = run("-m", "stage=status", "method=fp,rtn4", "limit=4", "suite=mini_gqa,mini_pope")
     assert code == 0
     assert composed.count(RunMode.RUN) == 4
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "# @package _global_\nhydra: {sweeper: {variants: [method=fp]}}",
+            "write `mode: MULTIRUN`",
+        ),
+        ("# @package _global_\nhydra: {sweeper: {params: {method: fp}}}", "write `mode: MULTIRUN`"),
+        ("limit: 4\nhydra: {mode: MULTIRUN}", "begins with the line `# @package _global_`"),
+    ],
+)
+def test_a_sweep_file_whose_list_would_not_be_run_is_refused(run, tmp_path, text, reason):
+    file = tmp_path / "own" / "sweep" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text(text)
+    code, said = run("--config-dir", str(file.parents[1]), "+sweep=mine")
+    assert code == 2
+    assert reason in said

@@ -147,21 +147,6 @@ def test_a_file_that_is_no_yaml_is_one_clear_error_with_its_name(run, tmp_path, 
         assert f'"{file}", line' in text
 
 
-@pytest.mark.parametrize("listed", ["variants: [method=fp]", "params: {method: fp}"])
-def test_a_sweep_file_whose_list_would_not_be_run_is_refused(run, tmp_path, listed):
-    file = tmp_path / "own" / "sweep" / "mine.yaml"
-    file.parent.mkdir(parents=True)
-    file.write_text(f"# @package _global_\nhydra:\n  sweeper:\n    {listed}\n")
-    code, text = run("--config-dir", str(file.parents[1]), "+sweep=mine")
-    assert code == 2
-    assert "+sweep=mine: its list would not be run" in text
-    assert "mode: MULTIRUN" in text
-    file.write_text("limit: 4\nhydra:\n  mode: MULTIRUN\n")
-    code, text = run("--config-dir", str(file.parents[1]), "+sweep=mine")
-    assert code == 2
-    assert "begins with the line `# @package _global_`" in text
-
-
 def test_r27_a_failing_cell_leaves_the_others_alone_and_gives_exit_code_1(
     run, tmp_path, monkeypatch
 ):

@@ -120,7 +120,28 @@ def test_perplexity_is_exp_of_the_mean_loss_and_has_no_maximum_but_itself():
     losses = np.random.default_rng(4).normal(2, 0.3, 50)
     measured = estimate(PERPLEXITY, [Judged(str(i), loss) for i, loss in enumerate(losses)])
     assert measured.score == measured.maximum == pytest.approx(np.exp(losses.mean()))
-    assert measured.low < measured.score < measured.high
+    student = stats.ttest_1samp(losses, 0).confidence_interval(0.95)
+    assert (measured.low, measured.high) == pytest.approx(tuple(np.exp(student)))
+    alone = estimate(PERPLEXITY, [Judged("0", 2.0)])
+    assert (alone.low, alone.high) == (0, pytest.approx(np.exp(700)))
+
+
+def test_r39_a_category_of_one_pair_leaves_room_for_other_pairs():
+    """Bootstrapped, it would be as sure as a category of hundreds."""
+    known = [Judged(str(i), float(i % 3 > 0), "known") for i in range(400)]
+    few = [Judged("a", 1.0, "few"), Judged("a", 1.0, "few")]
+    measured = estimate(MME, known + few)
+    assert measured.score - measured.low >= 200 * (1 - 0.025)
+    assert measured.high - measured.score < 40
+
+
+def test_r39_few_clusters_widen_an_interval_beyond_their_percentiles():
+    """Student's interval of the mean is the independent measure."""
+    scores = np.random.default_rng(6).uniform(0.4, 0.6, 8)
+    measured = estimate(MEAN, singles(scores))
+    student = stats.ttest_1samp(scores, 0).confidence_interval(0.95)
+    assert measured.low <= student.low
+    assert measured.high >= student.high
 
 
 def test_groups_of_a_statistic_without_groups_change_nothing():

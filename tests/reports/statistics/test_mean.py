@@ -2,9 +2,15 @@
 
 import random
 
+import numpy as np
 import pytest
 
-from reports.statistics.mean import paired_difference, suite_differences
+from reports.statistics.mean import (
+    Bounded,
+    mean_over_suites,
+    paired_difference,
+    suite_differences,
+)
 from tests.reports.builders import suite_result
 
 
@@ -14,16 +20,24 @@ def result(scores, *, suite="a", statistic="mean", size=1):
     return suite_result(scores, suite=suite, clusters=clusters, statistic=statistic)
 
 
-def test_equal_answers_differ_by_nothing_with_no_width():
+def test_r39_equal_answers_leave_room_for_what_few_questions_could_have_missed():
     same = {"a": result([1, 0, 1, 1])}
     difference = paired_difference(same, same)
-    assert (difference.points, difference.low, difference.high, difference.questions) == (
-        0,
-        0,
-        0,
-        4,
-    )
-    assert str(difference) == "+0.0 [+0.0, +0.0]"
+    assert (difference.points, difference.questions, difference.clusters) == (0, 4, 4)
+    assert str(difference) == "+0.0 [-60.2, +60.2]"  # 1 - 0.025^(1/4)
+    many = {"a": result([1, 0] * 1000)}
+    assert str(paired_difference(many, many)) == "+0.0 [-0.2, +0.2]"
+
+
+def test_r39_a_mean_keeps_the_unequal_sides_of_its_suites():
+    """One suite whose interval reaches far down only: so does the mean's."""
+    sides = [[Bounded(0.9, 0.5, 0.95, 1.0)], [Bounded(90.0, 87.0, 93.0, 100.0)]]
+    mean, low, high = mean_over_suites(sides)
+    assert mean == pytest.approx(90)
+    assert mean - low == pytest.approx(np.hypot(40, 3) / 2)
+    assert high - mean == pytest.approx(np.hypot(5, 3) / 2)
+    alone = mean_over_suites([[Bounded(100.0, 80, 150, 800), Bounded(500.0, 480, 550, 1200)]])
+    assert alone == (pytest.approx(30), pytest.approx(28), pytest.approx(35))
 
 
 def test_suites_weigh_the_same_whatever_their_size():

@@ -62,6 +62,23 @@ def test_few_questions_are_undecided_even_where_all_answers_agree():
     )
 
 
+@pytest.mark.parametrize("count", [1, 2, 3, 4])
+@pytest.mark.parametrize(("ours", "theirs"), [(0, 1), (1, 0), (0.1, 0.9)])
+def test_r39_few_questions_are_undecided_whatever_they_say(count, ours, theirs):
+    check = non_inferior({"s": result([ours] * count)}, {"s": result([theirs] * count)}, 1.0, "r")
+    assert check.verdict == "undecided"
+
+
+def test_r39_a_window_or_two_are_undecided():
+    for losses in ([3.0], [3.0, 3.5]):
+        worse, better = (
+            {"t": result(values, statistic="perplexity")}
+            for values in (losses, [2.0] * len(losses))
+        )
+        assert non_inferior(worse, better, 5.0, "r").verdict == "undecided"
+        assert non_inferior(better, worse, 5.0, "r").verdict == "undecided"
+
+
 def test_more_stored_bits_than_the_reference_fail_unless_they_are_allowed():
     same = [1, 0] * 400
     checks = judge(measured(same, bits=4.381), measured(same), 1.0, role="reference")

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from reports.statistics.perplexity import perplexity_ratio, text_statistic
 from reports.statistics.registry import PERPLEXITY
@@ -28,6 +29,17 @@ def test_the_interval_is_that_of_the_paired_change():
     changed = LOSSES + 0.1 + RNG.normal(0, 0.02, 200)
     ratio = perplexity_ratio(text(changed), text(LOSSES))
     assert 1.08 < ratio.low < ratio.ratio < ratio.high < 1.13
+    student = stats.ttest_rel(changed, LOSSES).confidence_interval(0.95)
+    assert (ratio.low, ratio.high) == (
+        pytest.approx(np.exp(student.low)),
+        pytest.approx(np.exp(student.high)),
+    )
+
+
+def test_r39_one_window_says_nothing_about_others():
+    ratio = perplexity_ratio(text([2.5]), text([2.0]))
+    assert (ratio.low, ratio.high) == (0, np.inf)
+    assert str(ratio) == "×1.65 [0.00, inf]"
 
 
 def test_only_common_windows_count_and_none_in_common_is_an_error():

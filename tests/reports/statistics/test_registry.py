@@ -90,7 +90,7 @@ def test_two_variants_are_compared_and_judged_under_it(install):
     paired = compare(result(0.7), result(0.95), metric("balanced_accuracy"))
     assert paired.high < 0
     assert paired.p < 0.01
-    assert paired.test == "bootstrap"
+    assert paired.test == "permutation"
     assert non_inferior({"s": result(0.7)}, {"s": result(0.95)}, 5, "reference").verdict == "fail"
     assert non_inferior({"s": result(0.9)}, {"s": result(0.9)}, 1, "reference").verdict == "pass"
 
@@ -113,7 +113,7 @@ def test_it_is_a_column_of_the_leaderboard_with_differences(install, tmp_path):
         lines["two"].mean.value - lines["fp"].mean.value
     )
     assert f"{shown.text} [{shown.interval}]" in (store / "leaderboard.md").read_text()
-    assert ",bootstrap," in (store / "comparisons.csv").read_text()
+    assert ",permutation," in (store / "comparisons.csv").read_text()
 
 
 def judged_of(answers: list[Answer]):

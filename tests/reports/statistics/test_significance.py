@@ -2,9 +2,17 @@
 
 import numpy as np
 import pytest
+from scipy import stats
 from scipy.stats import binomtest
 
-from reports.statistics.significance import bootstrap_test, exact_test, holm
+from reports.statistics.significance import exact_test, holm, permutation_test
+
+RNG = np.random.default_rng(0)
+
+
+def share(first, second):
+    """Difference of the shares, from (right, answers) each."""
+    return first[..., 0] / first[..., 1] - second[..., 0] / second[..., 1]
 
 
 def clusters(right, answers=None):
@@ -14,22 +22,40 @@ def clusters(right, answers=None):
 def test_the_exact_test_is_the_binomial_test_of_the_clusters_on_which_the_two_differ():
     first = clusters([1.0] * 12 + [0.0] * 3 + [1.0] * 40)
     second = clusters([0.0] * 12 + [1.0] * 3 + [1.0] * 40)
-    p, name = exact_test(first, second, np.zeros(9))
+    p, name = exact_test(first, second, share, RNG)
     assert (p, name) == (pytest.approx(binomtest(12, 15, 0.5).pvalue), "exact McNemar")
-    assert exact_test(first, first, np.zeros(9))[0] == 1
+    assert exact_test(first, first, share, RNG)[0] == 1
 
 
-def test_clusters_that_are_partly_right_are_tested_by_the_bootstrap():
+def test_clusters_that_are_partly_right_are_tested_by_permutation():
     half = clusters([0.5, 1.0])
     pair = clusters([1.0, 1.0], [2, 2])
     for one in (half, pair):
-        assert exact_test(one, one, np.ones(9))[1] == "bootstrap"
+        assert exact_test(one, one, share, RNG)[1] == "exact permutation"
 
 
-def test_the_bootstrap_doubles_the_share_beyond_zero():
-    draws = np.concatenate([np.full(95, 1.0), np.full(4, -1.0)])
-    assert bootstrap_test(draws, draws, draws) == (pytest.approx(2 * 5 / 100), "bootstrap")
-    assert bootstrap_test(draws, draws, np.zeros(99))[0] == 1
+@pytest.mark.parametrize(("count", "name"), [(9, "exact permutation"), (60, "permutation")])
+def test_exchanges_give_the_p_of_scipys_permutation_test(count, name):
+    rng = np.random.default_rng(count)
+    one, other = rng.random(count) + 0.15, rng.random(count)
+    oracle = stats.permutation_test(
+        (one, other),
+        lambda first, second: np.mean(first) - np.mean(second),
+        permutation_type="samples",
+        n_resamples=20_000,
+        rng=0,
+    )
+    p, test = permutation_test(clusters(one), clusters(other), share, RNG)
+    assert test == name
+    assert p == pytest.approx(oracle.pvalue, rel=1e-9 if count == 9 else 0.35)
+
+
+def test_r39_no_p_is_below_what_the_clusters_that_differ_allow():
+    for count in range(1, 9):
+        alike = clusters([0.5] * 30)
+        better = clusters([0.9] * count + [0.5] * (30 - count))
+        assert permutation_test(better, alike, share, RNG)[0] == pytest.approx(2.0 ** (1 - count))
+    assert permutation_test(alike, alike, share, RNG)[0] == 1
 
 
 def test_holms_correction():
