@@ -45,6 +45,8 @@ def cause(error: BaseException) -> str:
     Its traceback goes to the log of the store.
     """
     if type(error).__module__.split(".")[0] in OURS:
+        if error.__cause__ is not None:
+            logger.opt(exception=error).info("the error of a cell")
         return str(error)
     if isinstance(error, RetryError) and error.__cause__ is not None:
         return cause(error.__cause__)  # lmms-eval tries a few times whatever fails

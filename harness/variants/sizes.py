@@ -15,8 +15,10 @@ from harness.models.load import LoadedModel, empty_model
 from harness.variants.quantizers import build
 from harness.variants.variant import Variant
 from luq.decoder.families import decoder_blocks, find_family
+from luq.pipelines.guard import quantized_weight
+from luq.quantizers.registry import quantizer_label
 from luq.rounding.dense import smallest_exact
-from luq.types import LayerStats, Quantizer, stored_bytes
+from luq.types import LayerStats, QuantizationError, Quantizer, stored_bytes
 
 SAMPLE_ROWS = (64, 128)
 SAMPLE_COLUMNS = (512, 1024)
@@ -98,6 +100,9 @@ def quantized_size(quantizer: Quantizer, shapes: Shapes) -> tuple[float, int]:
     Args:
         quantizer: What packs them.
         shapes: (out, in) of the linears.
+
+    Raises:
+        ConfigError: It cannot pack a small random layer, see `luq.pipelines.guard`.
     """
     bits = size = 0.0
     for out, inner in shapes:
@@ -123,7 +128,13 @@ def _line(places: Sequence[int], values: Sequence[float], at: int) -> float:
 def _packed(quantizer: Quantizer, out: int, inner: int) -> tuple[float, int]:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(out, inner, generator=generator) * 0.02
-    packed = quantizer(weight, LayerStats(torch.eye(inner), 10 * inner))
+    try:
+        packed = quantized_weight(quantizer, weight, LayerStats(torch.eye(inner), 10 * inner))
+    except QuantizationError as error:
+        raise ConfigError(
+            f"{quantizer_label(quantizer)} cannot be sized: a random layer of shape {out, inner}:"
+            f" {error}"
+        ) from error
     return packed.paper_bits, stored_bytes(packed)
 
 
@@ -150,7 +161,8 @@ def variant_size(config: Config, sizes: ModelSizes) -> VariantSize:
     """What the variant of a configuration stores.
 
     Raises:
-        ConfigError: For more blocks at the low-bit method than the model has.
+        ConfigError: For more blocks at the low-bit method than the model has, or for a quantizer
+            that cannot be sized.
     """
     method, k = config.method, int(config.method.k)
     if k > sizes.blocks:

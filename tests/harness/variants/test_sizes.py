@@ -1,15 +1,19 @@
 """Sizes that are reckoned without weights are those that the real thing then stores."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 
 from harness.config.compose import compose
 from harness.config.schema import CalibrationConfig, MethodConfig
+from harness.errors import ConfigError
 from harness.models.load import load_model
 from harness.store.store import Store
 from harness.variants.calibration_run import CalibrationRun
 from harness.variants.sizes import language_model_bytes, quantized_size, sizes_of, variant_size
 from harness.variants.variant import make_variant
+from luq import RTN
 from luq.quantizers.registry import build_quantizer
 from luq.types import LayerStats, stored_bytes
 
@@ -54,6 +58,29 @@ def test_wide_layers_are_extrapolated_exactly(name):
     out, inner = 96, 2304
     packed = quantizer(torch.randn(out, inner) * 0.02, LayerStats(torch.eye(inner), inner))
     assert quantized_size(quantizer, ((out, inner),))[1] == stored_bytes(packed)
+
+
+@dataclass(frozen=True)
+class Careless(RTN):
+    """Of another package: changes torch's default type, and fails for narrow layers."""
+
+    def __call__(self, weight, stats):
+        torch.set_default_dtype(torch.float64)
+        if weight.shape[1] < 100:
+            return weight.no_such_attribute
+        return super().__call__(weight, stats)
+
+
+def test_r33_sizing_a_quantizer_of_another_package_changes_no_setting():
+    assert quantized_size(Careless(), ((64, 128),)) == quantized_size(RTN(), ((64, 128),))
+    assert torch.get_default_dtype() is torch.float32
+
+
+def test_r33_a_quantizer_that_cannot_be_sized_is_named_with_the_layer_and_the_cause():
+    with pytest.raises(
+        ConfigError, match=r"rtn cannot be sized: .*\(64, 64\): rtn raised AttributeError: .* line"
+    ):
+        quantized_size(Careless(), ((64, 64),))
 
 
 def test_the_sizes_of_both_models_are_the_published_ones():

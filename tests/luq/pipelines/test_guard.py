@@ -1,8 +1,10 @@
 """A quantizer of anyone's cannot change what it is given, nor return anything."""
 
+import random
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+import numpy as np
 import pytest
 import torch
 
@@ -10,7 +12,7 @@ from luq import GPTQ, RTN, quantize
 from luq.decoder.blocks import BlockInput, BlockWeights
 from luq.decoder.families import FAMILIES
 from luq.pipelines.bank import quantize_block
-from luq.pipelines.guard import quantized_block, quantized_weight
+from luq.pipelines.guard import SETTINGS, quantized_block, quantized_weight
 from luq.pipelines.synthetic import stats_of, synthetic_layer
 from luq.rounding.error_feedback import inverse_factor
 from luq.rounding.grids import GridWeight
@@ -56,6 +58,20 @@ class ChangesTorch(Act):
         torch.set_default_dtype(torch.float64)
         torch.set_grad_enabled(True)
         torch.manual_seed(1)
+        torch.set_default_device("meta")
+        torch.set_num_threads(torch.get_num_threads() + 1)
+        torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.set_float32_matmul_precision("high")
+        for name in ("deterministic", "benchmark", "allow_tf32"):
+            setattr(torch.backends.cudnn, name, not getattr(torch.backends.cudnn, name))
+        random.seed(1)
+        np.random.seed(1)
+
+
+class ChangesAndRaises(ChangesTorch):
+    def act(self, weight, stats, packed):
+        super().act(weight, stats, packed)
+        raise LookupError("no kernel\nfor this shape")
 
 
 @pytest.fixture
@@ -96,15 +112,35 @@ def test_r33_a_quantizer_of_another_package_cannot_change_the_factors_that_other
     assert torch.equal(quantized_weight(GPTQ(4), weight, stats).dequantize(), expected)
 
 
-def test_r33_torch_is_set_as_before_after_any_quantizer(layer):
+def settings():
+    numpy = np.random.get_state()
+    return [read() for read, _ in SETTINGS], random.getstate(), numpy[1].tolist(), numpy[2:]
+
+
+@pytest.mark.parametrize("quantizer", [ChangesTorch(), ChangesAndRaises()])
+def test_r33_settings_and_random_states_are_as_before_after_any_quantizer(layer, quantizer):
     weight, stats = layer
-    random = torch.get_rng_state()
-    quantized_weight(ChangesTorch(), weight, stats)
-    assert torch.get_default_dtype() is torch.float32
-    assert torch.equal(torch.get_rng_state(), random)
-    with torch.no_grad():
-        quantized_weight(ChangesTorch(), weight, stats)
-        assert not torch.is_grad_enabled()
+    state, before = torch.get_rng_state(), settings()
+    for gradients in (True, False):
+        with torch.set_grad_enabled(gradients):
+            try:
+                quantized_weight(quantizer, weight, stats)
+            except QuantizationError:
+                assert isinstance(quantizer, ChangesAndRaises)
+            assert torch.is_grad_enabled() is gradients
+        assert settings() == before
+        assert torch.equal(torch.get_rng_state(), state)
+
+
+def test_r33_every_setting_that_is_kept_is_one_that_the_test_changes(layer):
+    weight, stats = layer
+    before = [read() for read, _ in SETTINGS]
+    try:
+        ChangesTorch().act(weight, stats, None)
+        assert all(read() != value for (read, _), value in zip(SETTINGS, before, strict=True))
+    finally:
+        for (_, put), value in zip(SETTINGS, before, strict=True):
+            put(value)
 
 
 @dataclass(frozen=True)
@@ -132,6 +168,11 @@ class WritesInput(ByBlock):
     def act(self, block, inputs, result):
         inputs[0].state.data.neg_()
         return result
+
+
+class RaisesByBlock(ByBlock):
+    def act(self, block, inputs, result):
+        return {}["mlp.up_proj"]
 
 
 class LeavesOut(ByBlock):
@@ -242,3 +283,49 @@ def test_r18_what_is_no_packed_weight_is_refused_with_the_quantizer_and_the_laye
     }
     with pytest.raises(QuantizationError, match=rf"block 3 \S+: {message}"):
         quantize_block(block, LLAMA, quantizer, stats, "block 3")
+
+
+@pytest.mark.parametrize("inputs", ["fp", "sequential"])
+@pytest.mark.parametrize(
+    ("quantizer", "message"),
+    [
+        (
+            ChangesAndRaises(),
+            "block 0 self_attn.q_proj: act raised LookupError: no kernel for this shape (in act of"
+            f" {__name__}, line ",
+        ),
+        (
+            RaisesByBlock(),
+            f"block 0 all linears: act raised KeyError: 'mlp.up_proj' (in act of {__name__}, line ",
+        ),
+    ],
+)
+def test_r33_whatever_a_quantizer_raises_is_told_with_its_name_its_layer_and_its_line(
+    quantizer, message, inputs
+):
+    model = tiny_llama(blocks=1)
+    with pytest.raises(QuantizationError) as raised:
+        quantize(model, quantizer, token_sequences(2, 16), inputs=inputs)
+    assert str(raised.value).startswith(message)
+    causes = [raised.value.__cause__, raised.value.__cause__.__cause__]
+    assert any(isinstance(cause, LookupError) for cause in causes)
+
+
+class CannotBeRead(GridWeight):
+    format = "cannot_be_read"
+
+    @property
+    def shape(self):
+        raise OSError("a file is gone")
+
+
+class ReturnsUnreadable(Act):
+    formats = (CannotBeRead,)
+
+    def act(self, weight, stats, packed):
+        return CannotBeRead(**vars(packed))
+
+
+def test_r33_what_a_packed_weight_raises_while_it_is_checked_is_told_in_the_same_way(layer):
+    with pytest.raises(QuantizationError, match="act raised OSError: a file is gone"):
+        quantized_weight(ReturnsUnreadable(), *layer)
