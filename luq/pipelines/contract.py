@@ -51,6 +51,8 @@ def contract_checks(method: Quantizer) -> dict[str, Check]:
         "rows that are no multiple of a group work": _ragged,
         "a weight that is not finite is refused": _refuses_nan,
         "what is no matrix is refused": _refuses_no_matrix,
+        "very large and very small weights lose as little, or are refused": _any_scale,
+        "one thread and two give the same weights": _any_threads,
     }
     if needs_calibration(method):
         checks["permuted rows give permuted results"] = _permutes
@@ -133,6 +135,38 @@ def _refuses_no_matrix(method: Quantizer, seed: int) -> None:
     stats = stats_of(synthetic_layer(seed=seed)[1])
     for weight in (torch.ones(4, 4, 256), torch.ones(256), torch.ones(0, 256)):
         _require_refused(partial(method, weight, stats), f"a tensor of shape {tuple(weight.shape)}")
+
+
+def _any_scale(method: Quantizer, seed: int) -> None:
+    """Weights below the normal numbers of a scale's type may lose more, but are not lost."""
+    weight, inputs = synthetic_layer(seed=seed)
+    plain = output_error(quantized(method, weight, inputs)[1], weight, inputs)
+    for factor in (2.0, 1e4, 1e-4):
+        scaled = weight * factor
+        try:
+            value = quantized(method, scaled, inputs)[1]
+        except QuantizationError:
+            continue
+        error = output_error(value, scaled, inputs)
+        require(  # NaN is not below anything
+            error <= 2 * plain + 1e-6,
+            f"weights {factor:g} times as large have the output error {error:.4f}, not {plain:.4f}",
+        )
+
+
+def _any_threads(method: Quantizer, seed: int) -> None:
+    """Allow some difference: sums in another order may break ties in another way."""
+    weight, inputs = synthetic_layer(seed=seed)
+    before = torch.get_num_threads()
+    try:
+        torch.set_num_threads(1)
+        one = quantized(method, weight, inputs)[1]
+        torch.set_num_threads(2)
+        two = quantized(method, weight, inputs)[1]
+    finally:
+        torch.set_num_threads(before)
+    same = float(torch.isclose(one, two, rtol=1e-5, atol=1e-7).float().mean())
+    require(same > 0.99, f"only {same:.1%} of the weights are the same with another thread")
 
 
 def _permutes(method: Quantizer, seed: int) -> None:

@@ -143,6 +143,19 @@ def test_r33_every_setting_that_is_kept_is_one_that_the_test_changes(layer):
             put(value)
 
 
+class ScalesByWeight(Act):
+    def act(self, weight, stats, packed):
+        return replace(packed, scale=packed.scale * weight.abs().max())
+
+
+def test_a_weight_that_requires_a_gradient_gives_the_same_bits_and_no_graph(layer):
+    weight, stats = layer
+    packed = quantized_weight(ScalesByWeight(), torch.nn.Parameter(weight.clone()), stats)
+    assert not packed.scale.requires_grad
+    expected = quantized_weight(ScalesByWeight(), weight, stats)
+    assert torch.equal(packed.dequantize(), expected.dequantize())
+
+
 @dataclass(frozen=True)
 class ByBlock(Act):
     """Quantizes whole blocks; a subclass writes into one of its arguments."""

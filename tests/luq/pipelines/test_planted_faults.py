@@ -358,3 +358,43 @@ AWQ_FAULTS = {
 def test_a_fault_in_awqs_scales_is_caught(fault, monkeypatch):
     monkeypatch.setattr(*AWQ_FAULTS[fault])
     assert failed_checks("awq")
+
+
+class LosesSmallWeights(RTN):
+    def __call__(self, weight, stats):
+        return super().__call__(weight * (weight.abs() > 1e-5), stats)
+
+
+class LosesLargeWeights(RTN):
+    def __call__(self, weight, stats):
+        return super().__call__(weight * (weight.abs() < 60), stats)
+
+
+class DependsOnThreads(RTN):
+    def __call__(self, weight, stats):
+        return super().__call__(weight * (1 + 0.01 * torch.get_num_threads()), stats)
+
+
+@pytest.mark.parametrize(
+    ("method", "claim"),
+    [
+        (LosesSmallWeights(), "very large and very small weights"),
+        (LosesLargeWeights(), "very large and very small weights"),
+        (DependsOnThreads(), "one thread and two"),
+    ],
+)
+def test_a_method_that_fails_for_some_scales_or_threads_breaks_that_claim_alone(method, claim):
+    broken = []
+    for name, check in contract_checks(method).items():
+        try:
+            check(method, 0)
+        except ContractViolation:
+            broken.append(name)
+    (only,) = broken
+    assert only.startswith(claim)
+
+
+def test_the_contract_leaves_the_number_of_threads_as_it_was():
+    threads = torch.get_num_threads()
+    contract_checks(RTN())["one thread and two give the same weights"](RTN(), 0)
+    assert torch.get_num_threads() == threads
