@@ -32,7 +32,7 @@ def estimate(statistic: Statistic, answers: Sequence[Judged], *, seed: int = 0) 
     """Score answers under a statistic, in its own unit.
 
     The interval is a bootstrap over clusters (pictures, pairs or circular groups), drawn within the
-    groups of a grouped statistic, with `Statistic.room` for what the clusters have not shown: for
+    groups of a grouped statistic, with `Unseen` for what the clusters have not shown: for
     all right and all wrong this is the exact Clopper-Pearson interval. A statistic without a
     maximum has Student's interval of the mean of the answers' scores.
 
@@ -54,5 +54,6 @@ def estimate(statistic: Statistic, answers: Sequence[Judged], *, seed: int = 0) 
     sums = resampled_sums(features.values, features.groups, np.random.default_rng(seed))
     low, high = interval(statistic.score_of(sums, groups), features.groups)
     scores = statistic.group_scores(total, groups)
-    down, up = statistic.room(scores, (scores, statistic.maximum - scores), features.groups)
+    unseen = statistic.unseen(scores, (scores, statistic.maximum - scores), features.groups)
+    down, up = unseen.room()
     return Estimate(score, min(low, score - down), max(high, score + up), len(answers), maximum)

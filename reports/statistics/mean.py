@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from reports.records.results import SuiteResult
 from reports.statistics.paired import Paired, compare
 from reports.statistics.registry import find_statistic
-from reports.statistics.resampling import LEVEL, root_of_squares
+from reports.statistics.resampling import LEVEL, Unseen, root_of_squares
 from reports.statistics.statistic import Statistic
 
 
@@ -110,10 +112,15 @@ class Bounded(NamedTuple):
     maximum: float
 
 
-def mean_difference(differences: Sequence[SuiteDifference]) -> Difference:
+def mean_difference(differences: Sequence[SuiteDifference], *, level: float = LEVEL) -> Difference:
     """Average differences over suites, each in per cent of what can be had.
 
-    The interval combines the sides of the suites' intervals as independent errors (MOVER).
+    The intervals from resampled clusters combine as independent errors (MOVER); the room for what
+    the clusters have not shown is that of all suites together.
+
+    Args:
+        differences: of all suites.
+        level: confidence, two-sided, with which they were compared.
 
     Raises:
         ValueError: there are none.
@@ -122,15 +129,23 @@ def mean_difference(differences: Sequence[SuiteDifference]) -> Difference:
         raise ValueError("the two variants have no question in common")
     suites: dict[str, list[Bounded]] = {}
     for one in differences:
-        own = one.paired
-        suites.setdefault(one.suite, []).append(
-            Bounded(own.difference, own.low, own.high, one.maximum)
-        )
+        bounded = Bounded(one.paired.difference, *one.paired.sampled, one.maximum)
+        suites.setdefault(one.suite, []).append(bounded)
     points, low, high = mean_over_suites(list(suites.values()))
+    shares = [
+        100 / sum(metric.maximum for metric in suites[one.suite]) / len(suites)
+        for one in differences
+    ]
+    unseen = [one.paired.unseen for one in differences]
+    down, up = Unseen(
+        np.concatenate([share * u.down for share, u in zip(shares, unseen, strict=True)]),
+        np.concatenate([share * u.up for share, u in zip(shares, unseen, strict=True)]),
+        np.concatenate([u.counts for u in unseen]),
+    ).room(level)
     return Difference(
         points,
-        low,
-        high,
+        min(low, points - down),
+        max(high, points + up),
         sum(one.paired.questions for one in differences),
         sum(one.paired.clusters for one in differences),
     )

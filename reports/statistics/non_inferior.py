@@ -138,7 +138,7 @@ def _gains(
     level = 2 * CONFIDENCE - 1  # two-sided, of two one-sided bounds
     differences = suite_differences(candidate, other, level=level)
     if differences:
-        mean = mean_difference(differences)
+        mean = mean_difference(differences, level=level)
         return mean.points, mean.low, mean.high, mean.clusters, "points"
     common = sorted(candidate.keys() & other.keys())
     if not common:

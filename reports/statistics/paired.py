@@ -10,7 +10,7 @@ import numpy as np
 
 from reports.records.results import MetricScore, SuiteResult
 from reports.statistics.registry import find_statistic
-from reports.statistics.resampling import LEVEL, Floats, interval, resampled_sums_of_alike
+from reports.statistics.resampling import LEVEL, Floats, Unseen, interval, resampled_sums_of_alike
 from reports.statistics.statistic import Judged
 
 
@@ -28,6 +28,8 @@ class Paired:
         test: name of the test behind `p`.
         clusters: how many pictures, pairs or circular groups both have.
         questions: how many questions both have.
+        sampled: the interval from resampled clusters alone.
+        unseen: what clusters of other kinds could do to the difference.
     """
 
     metric: str
@@ -40,6 +42,8 @@ class Paired:
     test: str
     clusters: int
     questions: int
+    sampled: tuple[float, float]
+    unseen: Unseen
 
 
 def compare(
@@ -54,7 +58,7 @@ def compare(
 
     The interval is a bootstrap: clusters (pictures, pairs, circular groups) are resampled with the
     answers of both variants, within the groups of a grouped statistic. It leaves room for what the
-    clusters have not shown (`Statistic.room`): where few were asked, or all agree, for much.
+    clusters have not shown (`Unseen`): where few were asked, or all agree, for much.
 
     Args:
         first: answers of the first variant.
@@ -88,9 +92,10 @@ def compare(
     rng = np.random.default_rng(seed)
     both = np.concatenate([one.values, other.values], axis=1)
     draws = difference(*np.split(resampled_sums_of_alike(both, one.groups, rng), 2, axis=1))
-    low, high = interval(draws, one.groups, level)
+    sampled = interval(draws, one.groups, level)
     change, far = scores[0] - scores[1], statistic.maximum
-    down, up = statistic.room(scores[0], (far + change, far - change), one.groups, level)
+    unseen = statistic.unseen(scores[0], (far + change, far - change), one.groups)
+    down, up = unseen.room(level)
     p, test = statistic.paired_test(one.values, other.values, difference, rng)
     observed = float(difference(*totals))
     return Paired(
@@ -98,12 +103,14 @@ def compare(
         first=float(statistic.score_of(totals[0], count)),
         second=float(statistic.score_of(totals[1], count)),
         difference=observed,
-        low=min(low, observed - down),
-        high=max(high, observed + up),
+        low=min(sampled[0], observed - down),
+        high=max(sampled[1], observed + up),
         p=p,
         test=test,
         clusters=len(one.groups),
         questions=len(common),
+        sampled=sampled,
+        unseen=unseen,
     )
 
 

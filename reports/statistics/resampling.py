@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -36,12 +37,50 @@ def interval(draws: Floats, strata: Sequence[str], level: float = LEVEL) -> tupl
     return float(low), float(high)
 
 
-def unseen_share(clusters: int, level: float = LEVEL) -> float:
-    """The largest share of a kind of cluster that so many clusters may all have missed.
+@dataclass(frozen=True)
+class Unseen:
+    """What kinds of clusters that were not drawn could do to a score.
 
-    Source: Clopper and Pearson 1934, the interval where every trial came out alike.
+    Attributes:
+        down: how far the score falls where all clusters of a group lie as low as can be, (groups,).
+        up: how far it rises where they lie as high as can be, (groups,).
+        counts: clusters that were drawn of each group, (groups,).
     """
-    return float(1 - ((1 - level) / 2) ** (1 / clusters))
+
+    down: Floats
+    up: Floats
+    counts: Floats
+
+    def room(self, level: float = LEVEL) -> tuple[float, float]:
+        """How much lower and higher the score may yet be, both at least 0."""
+        return (
+            largest_unseen(self.down, self.counts, level),
+            largest_unseen(self.up, self.counts, level),
+        )
+
+
+def largest_unseen(weights: Floats, counts: Floats, level: float = LEVEL) -> float:
+    """The largest weighted sum of shares of kinds of clusters that all draws may have missed.
+
+    Shares p that are missed with probability prod (1-p)^counts of at least (1-level)/2; of one
+    group this is the interval of Clopper and Pearson (1934) where every trial came out alike. The
+    sum is largest where 1-p is proportional to counts/weights, in the groups where it is below 1.
+
+    Args:
+        weights: at least 0, (groups,).
+        counts: at least 1, (groups,).
+        level: confidence, two-sided.
+    """
+    order = np.argsort(counts / np.maximum(weights, 1e-300))
+    weights, counts = weights[order], counts[order]
+    for groups in range(int((weights > 0).sum()), 0, -1):
+        weight, count = weights[:groups], counts[:groups]
+        logs = np.log(count / weight)
+        scale = (math.log((1 - level) / 2) - (count * logs).sum()) / count.sum()
+        seen = np.exp(scale + logs)
+        if seen[-1] <= 1:
+            return float((weight * (1 - seen)).sum())
+    return 0.0
 
 
 def mean_interval(values: Floats, level: float = LEVEL) -> tuple[float, float]:

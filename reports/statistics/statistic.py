@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from reports.statistics.resampling import LEVEL, Floats, root_of_squares, unseen_share
+from reports.statistics.resampling import Floats, Unseen
 from reports.statistics.significance import PairedTest, permutation_test
 
 
@@ -181,36 +181,25 @@ class Statistic:
         """One score from those of the groups, (..., groups) to (...)."""
         return scores[..., 0] if self.over_groups is None else self.over_groups(scores)
 
-    def room(
-        self,
-        scores: Floats,
-        deviations: tuple[Floats, Floats],
-        groups: Sequence[str],
-        level: float = LEVEL,
-    ) -> tuple[float, float]:
-        """How much lower and higher the score may be for what the clusters have not shown.
+    def unseen(
+        self, scores: Floats, deviations: tuple[Floats, Floats], groups: Sequence[str]
+    ) -> Unseen:
+        """What clusters of other kinds could do to the score.
 
-        In each group, a share of clusters that all of those seen may have missed, `unseen_share`,
-        may lie as far off as can be. A group of one cluster, and clusters that are all alike, have
-        no other measure of chance.
+        A group of one cluster, and clusters that are all alike, have no other measure of chance.
 
         Args:
             scores: of the groups, (groups,).
             deviations: how far below and above these scores a cluster can lie, (groups,) each.
             groups: the group of each cluster.
-            level: confidence, two-sided.
-
-        Returns:
-            Both at least 0, in the unit of the score.
         """
-        names = sorted(set(groups))
-        shares = np.array([unseen_share(list(groups).count(name), level) for name in names])
+        counts = [groups.count(name) for name in sorted(set(groups))]
         score = self._combined(scores)
         down, up = (
-            self._combined(scores + np.diag(shares * sign * far)) - score
+            np.abs(self._combined(scores + np.diag(sign * far)) - score)
             for sign, far in zip((-1, 1), deviations, strict=True)
         )
-        return root_of_squares(down.tolist()), root_of_squares(up.tolist())
+        return Unseen(down, up, np.array(counts, dtype=float))
 
     def maximum_of(self, group_count: int) -> float | None:
         """What can be had in so many groups; None where there is no maximum."""
