@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from torch import Tensor
 
 from luq.options import checked_options
-from luq.quantizers.code import code_digest
+from luq.quantizers.code import GROUP, code_digest
 from luq.types import (
     Event,
     OptionError,
@@ -28,7 +28,7 @@ from luq.types import (
     UnknownFormat,
 )
 
-PACKAGE = GROUP = "luq.quantizers"
+PACKAGE = "luq.quantizers"
 # Filled by `register` while modules are imported.
 QUANTIZERS: dict[str, type[Quantizer]] = {}
 

@@ -124,6 +124,45 @@ def test_r32_any_source_file_of_a_package_is_its_code_and_data_is_not(tmp_path, 
     assert code_digest(type("R", (), {"__module__": "luq.quantizers.rtn"})) is None
 
 
+@pytest.fixture
+def digest_of(tmp_path, monkeypatch):
+    """The digest, as in another process, of a module with this source and version."""
+    monkeypatch.syspath_prepend(str(tmp_path))
+    info = tmp_path / "their_name-1.0.dist-info"
+    info.mkdir()
+    (info / "entry_points.txt").write_text("[luq.quantizers]\nq = their_module:Q\n")
+    cls = type("Q", (), {"__module__": "their_module"})
+
+    def digest(source, version="1.0"):
+        (tmp_path / "their_module.py").write_text(source)
+        (info / "METADATA").write_text(
+            f"Metadata-Version: 2.1\nName: their-name\nVersion: {version}\n"
+        )
+        _package_digest.cache_clear()
+        return code_digest(cls)
+
+    return digest
+
+
+def test_r32_comments_and_layout_are_no_code_and_all_else_is(digest_of):
+    first = digest_of("SHIFT = 3\nLABEL = 'a  # b'\n")
+    assert digest_of("# how far\nSHIFT  =  3  # places\n\n\nLABEL = 'a  # b'\n") == first
+    others = [
+        "SHIFT = 4\nLABEL = 'a  # b'\n",
+        "SHIFT = 3\nLABEL = 'a  # c'\n",
+        "SHIFT = 3\nLABEL = 'a # b'\n",
+        "no Python # 1\n",
+        "no Python # 2\n",
+    ]
+    assert len({first, *map(digest_of, others)}) == 6
+
+
+def test_r32_another_version_of_the_distribution_is_other_code(digest_of):
+    source = "SHIFT = 3\n"
+    assert digest_of(source) == digest_of(source)
+    assert digest_of(source) != digest_of(source, version="1.1")
+
+
 def test_the_recipe_as_a_file_of_luq_is_registered_and_tested_like_every_other_method(add_file):
     assert "sign" not in quantizer_classes()
     add_file(recipe())
