@@ -7,7 +7,7 @@ import torch
 
 from luq.quantizers.registry import register
 from luq.rounding.error_feedback import require_matrix
-from luq.rounding.grids import GridWeight
+from luq.rounding.grids import GridWeight, require_precise, stored_scale
 from luq.types import OptionError
 
 
@@ -36,13 +36,15 @@ class Ternary:
         require_matrix(weight, self.method)
         codes, scales = [], []
         for columns in weight.float().split(self.group, dim=1):
-            scale = columns.abs().mean(dim=1, keepdim=True).half().float().clamp(min=6.2e-5)
+            scale = stored_scale(columns.abs().mean(dim=1, keepdim=True), torch.float16)
             sign = torch.sign(columns) * (columns.abs() > self.threshold * scale)
             codes.append(2 + sign)  # a symmetric grid of two bits has its zero at code 2
             scales.append(scale)
+        scales = torch.cat(scales, dim=1)
+        require_precise(scales, 2, torch.float16)  # where weights are too small, say so
         return GridWeight.pack(
             torch.cat(codes, dim=1),
-            torch.cat(scales, dim=1),
+            scales,
             None,
             bits=2,
             group=self.group,

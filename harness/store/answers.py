@@ -61,6 +61,8 @@ class AnswerLog:
             ValueError: The file is damaged; so may be KeyError and TypeError.
         """
         part = strict_json(path.read_text(encoding="utf-8"))
+        if set(part) - {"log"} != {"answers", "sha256"}:  # a damaged "log" is no absent one
+            raise ValueError(f"its keys are {', '.join(sorted(part))}")
         answers: dict[str, dict[str, Any]] = part["answers"]
         if digest.of_value(answers) != part["sha256"]:
             raise ValueError("its digest does not fit")

@@ -47,6 +47,20 @@ def test_r6_a_damaged_answer_file_loses_only_its_own_answers(tmp_path_factory, w
     assert AnswerLog(store, "key").load() == {"q1": {"response": "yes"}}
 
 
+def test_r6_no_flipped_bit_of_an_answer_file_goes_unnoticed(store):
+    """Names of keys are not below the digest: a `log` that is spelt otherwise is no absent one."""
+    log = AnswerLog(store, "key")
+    log.append({"q2": {"response": "no"}})
+    (path,) = log.folder.iterdir()
+    data = path.read_bytes()
+    for place in range(8 * len(data)):
+        damaged = bytearray(data)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises((ValueError, KeyError, TypeError)):
+            AnswerLog.read(path)
+
+
 def test_compacting_keeps_every_answer_in_one_file(store):
     log = AnswerLog(store, "key")
     for i in range(4):
