@@ -34,3 +34,7 @@ class StoreError(RuntimeError):
 
 class CellError(RuntimeError):
     """One variant on one suite failed; the others go on: exit code 1."""
+
+
+class RowError(CellError):
+    """One row of a suite's data cannot be asked or scored: neither can its suite."""

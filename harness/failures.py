@@ -16,13 +16,13 @@ from types import FrameType
 from loguru import logger
 from tenacity import RetryError
 
-from harness.errors import CellError, ConfigError, StoreError
+from harness.errors import CellError, ConfigError, RowError, StoreError
 
 OURS = ("harness", "luq", "reports", "tasks")  # whose errors name what, where and what to do
 # Code that is told something wrong by whoever calls it.
 CALLED = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "pandas", "PIL", "datasets"}
 # What the next attempt may be spared: full disks and memory, networks, packages that are missing. A
-# CellError counts errors of questions, and only those questions are asked again.
+# CellError counts errors of questions, and only those questions are asked again; a RowError stays.
 MAY_PASS = (OSError, MemoryError, ImportError, CellError)
 MAY_PASS_BY_NAME = ("OutOfMemoryError", "AcceleratorError")  # RuntimeErrors of torch
 LONGEST = 400  # characters of a message
@@ -76,7 +76,7 @@ def depends_on(error: BaseException, inputs: Iterable[str]) -> dict[str, str]:
     Returns:
         State by path; nothing for what may pass by itself.
     """
-    chain = list(_chain(error))
+    chain = [one for one in _chain(error) if not isinstance(one, RowError)]
     if any(isinstance(one, MAY_PASS) or type(one).__name__ in MAY_PASS_BY_NAME for one in chain):
         return {}
     code = {

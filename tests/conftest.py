@@ -21,6 +21,7 @@ from harness.cli import main as app
 from harness.models.load import LoadedModel, load_model
 from harness.paths import EMBEDDED
 from harness.store.store import Store
+from luq.quantizers import code
 from tests import replicas
 
 
@@ -72,6 +73,24 @@ def narrow_text_model(tmp_path_factory) -> Path:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "runs")
+
+
+@pytest.fixture
+def change_luq(monkeypatch):
+    """Add a line to a module of luq, as far as digests of code can see."""
+    modules = code._luq()
+
+    def change(module, line="STEP = 1"):
+        text = code._code(modules[module] + b"\n" + line.encode())
+        monkeypatch.setattr(code, "_luq", lambda: {**modules, module: text})
+        forget()
+
+    def forget():
+        code._luq_digest.cache_clear()
+        code.shared_code.cache_clear()
+
+    yield change
+    forget()
 
 
 @pytest.fixture

@@ -26,6 +26,7 @@ from tasks.mini import calibration as mini
 COLUMNS = ("image", "question", "answer")  # that a saved data set needs
 # Columns that name rows and pictures across the splits of one data set.
 ID_COLUMNS = ("question_id", "image_id")
+TOLD = 3  # of the rows that are left out
 # Share of the rows that are held out from calibration, for scores that are measured on answers.
 HELD_OUT_SHARE = 0.25
 
@@ -86,7 +87,7 @@ class ImageTextRows:
         identity: Digest of the rows.
 
     Raises:
-        ConfigError: A column is missing.
+        ConfigError: A column is missing, or that of the pictures has something else.
     """
 
     def __init__(self, name: str, rows: Any, identity: str):
@@ -98,7 +99,7 @@ class ImageTextRows:
                 f"calibration.image_text={name} has no column {', '.join(sorted(missing))}; it"
                 f" needs {', '.join(COLUMNS)}"
             )
-        self.name, self.rows, self.identity = name, rows, identity
+        self.name, self.rows, self.identity = name, _decoding(name, rows), identity
         self.ids = {
             column: set(map(str, rows[column])) for column in ID_COLUMNS if column in self.columns
         }
@@ -117,22 +118,28 @@ class ImageTextRows:
     def _readable(
         self, numbers: Sequence[int]
     ) -> Iterator[tuple[Mapping[str, Any], Image.Image, str]]:
-        """(row, picture, question) of every row that has both; the others are told."""
-        for number in numbers:
-            try:
-                row = self.rows[number]
-                if not isinstance(row["image"], Image.Image):
-                    raise ValueError(f"its image is a {type(row['image']).__name__}")
-                if not isinstance(row["question"], str) or not row["question"].strip():
-                    raise ValueError(f"its question is {row['question']!r}")
-                picture = row["image"].convert("RGB")
-            except PICTURE_ERRORS as error:
+        """(row, picture, question) of every row that has both; the others are counted and told."""
+        looked_at, left_out = 0, []
+        try:
+            for number in numbers:
+                looked_at += 1
+                try:
+                    row = self.rows[number]
+                    if row["image"] is None:
+                        raise ValueError("it has no image")
+                    if not isinstance(row["question"], str) or not row["question"].strip():
+                        raise ValueError(f"its question is {row['question']!r}")
+                    picture = row["image"].convert("RGB")
+                except PICTURE_ERRORS as error:
+                    left_out.append(f"row {number}: {type(error).__name__}: {error}")
+                    continue
+                yield row, picture, row["question"]
+        finally:  # also where no more are wanted
+            if left_out:
                 logger.warning(
-                    f"calibration.image_text={self.name}: row {number} is left out:"
-                    f" {type(error).__name__}: {error}"
+                    f"calibration.image_text={self.name}: {len(left_out)} of {looked_at} rows are"
+                    f" left out; {'; '.join(left_out[:TOLD])}"
                 )
-                continue
-            yield row, picture, row["question"]
 
     def _shuffled(self, seed: int) -> tuple[list[int], list[int]]:
         """Numbers of the rows: (for calibration, held out)."""
@@ -140,6 +147,24 @@ class ImageTextRows:
         random.Random(f"image-text-folder-{seed}").shuffle(order)
         count = round(len(order) * (1 - HELD_OUT_SHARE))
         return order[:count], order[count:]
+
+
+def _decoding(name: str, rows: Any) -> Any:
+    """The rows with their pictures decoded.
+
+    Raises:
+        ConfigError: The column has something else than pictures or their bytes.
+    """
+    feature = rows.features["image"]
+    if isinstance(feature, datasets.Image):
+        return rows.cast_column("image", datasets.Image())
+    is_bytes = isinstance(feature, datasets.Value) and "binary" in feature.dtype
+    if is_bytes or (isinstance(feature, dict) and set(feature) == {"bytes", "path"}):
+        return rows.cast_column("image", datasets.Image())
+    raise ConfigError(
+        f"calibration.image_text={name}: column image is {feature}; it needs one picture a row:"
+        " convert it with cast_column('image', datasets.Image()) and save the data set again"
+    )
 
 
 def _answers(row: Mapping[str, Any]) -> list[str]:

@@ -18,6 +18,7 @@ from harness.errors import ConfigError
 from harness.models.load import LoadedModel
 from harness.models.prompt import prompt_text
 from harness.store import digest
+from luq.quantizers.code import shared_code
 
 QUARTERS = 4
 SEQUENCES_VERSION = 1  # part of every digest; raise it when the same sources give other sequences
@@ -86,7 +87,8 @@ def part_digest(loaded: LoadedModel, config: CalibrationConfig, part: Part) -> s
     Raises:
         ConfigError: The source of the part is not there.
     """
-    recipe: list[Any] = [SEQUENCES_VERSION, part.source, part.begin, part.end, config.seed]
+    version = [SEQUENCES_VERSION, shared_code()]
+    recipe: list[Any] = [*version, part.source, part.begin, part.end, config.seed]
     if part.source == "text":
         recipe += [text_source(config.text).identity, config.sequence]
     else:

@@ -17,7 +17,7 @@ from transformers import LogitsProcessorList
 from transformers.modeling_outputs import BaseModelOutputWithPooling
 
 from harness import distributed
-from harness.data.picture_formats import PICTURE_ERRORS
+from harness.data.picture_formats import UnreadablePicture, pictures_of
 from harness.errors import CellError, StoreError
 from harness.evaluation.inputs import (
     Ahead,
@@ -181,14 +181,13 @@ class LuqModel(lmms):
             docs = self.task_dict[task][split]  # not self: the question outlives this object
 
             def visuals() -> list[Image.Image]:
-                return [image.convert("RGB") for image in doc_to_visual(docs[number])]
+                return pictures_of(doc_to_visual, docs, number)
 
             try:
                 images = visuals()
-            except PICTURE_ERRORS as error:
-                reason = f"{type(error).__name__}: {error}"
-                logger.error(f"{task} {number}: its picture cannot be read: {reason}")
-                self.data_errors[task, number] = reason
+            except UnreadablePicture as error:
+                logger.error(f"{task} {number}: its picture cannot be read: {error}")
+                self.data_errors[task, number] = str(error)
                 return None
             pictures = tuple(map(digest.of_picture, images))
             prompt = prompt_text(self.loaded.processor, context, len(pictures))

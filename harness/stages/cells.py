@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import time
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
+
+from loguru import logger
 
 from harness import distributed
 from harness.config.schema import Config, EntropyConfig, MethodConfig
@@ -15,6 +19,8 @@ from harness.provenance import provenance
 from harness.stages.base import Job
 from harness.store import digest
 from harness.store.records import (
+    code_of_cell,
+    has_failure,
     load_cell,
     load_failure,
     load_result,
@@ -24,7 +30,7 @@ from harness.store.records import (
 )
 from harness.store.store import Store
 from harness.variants.quantizers import (
-    code_of_plugins,
+    code_of,
     quantizer_name,
     quantizer_record,
     uses_calibration,
@@ -33,6 +39,9 @@ from harness.variants.variant import Variant
 from reports.records.results import Block, Cell, Failure, SuiteResult
 from reports.report.lines import CellResult, shown_score
 from reports.statistics.perplexity import text_statistic
+
+# Outdated: the code of a quantizer has changed since.
+STATES = ("done", "running", "failed", "missing", "outdated")
 
 
 def cell_label(config: Config, suite: Suite) -> str:
@@ -79,7 +88,7 @@ def order_name(config: Config) -> str:
 
 
 def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
-    """Digest of the request: of names and settings, and of plugins' code; not of weights."""
+    """Digest of the request: of names and settings; not of weights or code."""
     parts = [
         config.model.name,
         loaded.digest,
@@ -91,7 +100,6 @@ def cell_key(config: Config, loaded: LoadedModel, suite: Suite) -> str:
         suite.data,
         suite.whole_groups(config.limit),
         config.suite.batch_size or config.batch_size,
-        *code_of_plugins(config.method),
     ]
     return digest.of_value(parts)
 
@@ -101,14 +109,30 @@ def _variant_settings(method: MethodConfig) -> dict[str, object]:
     return {name: value for name, value in asdict(method).items() if name != "reference"}
 
 
-def complete_cell(store: Store, key: str, suite: Suite) -> CellResult | None:
-    """A stored cell with its result; None where either is missing, or damaged and set aside.
+def cell_state(store: Store, key: str, config: Config) -> str:
+    """One of `STATES`; of the cell nothing is read but what tells whether it is outdated."""
+    made_by = code_of_cell(store, key)
+    if made_by == code_of(config.method):
+        return "done"
+    if store.is_running("cells", key):
+        return "running"
+    if has_failure(store, key):
+        return "failed"
+    return "missing" if made_by is None else "outdated"
+
+
+def complete_cell(store: Store, key: str, suite: Suite, config: Config) -> CellResult | None:
+    """A stored cell with its result; None where either is missing, or damaged and set aside, and
+    where the code of a quantizer has changed since.
 
     Where the rules that read the answers have changed since, these are scored again, and the cell
     is stored with the result of that.
     """
     cell = load_cell(store, key)
     if cell is None:
+        return None
+    if cell.code != code_of(config.method):
+        _say_outdated(store.root)
         return None
     result = load_result(store, cell.result)
     if result is None:
@@ -119,10 +143,23 @@ def complete_cell(store: Store, key: str, suite: Suite) -> CellResult | None:
     if outdated and isinstance(suite, ScoresAgain):
         again, result = suite.score_again(store, cell, result)
         cell = cell.model_copy(update={"result": again})
-        if distributed.rank() == 0:
-            store.discard("cells", key)
-            save_cell(store, key, cell)
+        _replace_cell(store, key, cell)
     return CellResult(cell=cell, result=result)
+
+
+@functools.cache
+def _say_outdated(store: Path) -> None:
+    """Tell once in a process what changed code means for a store."""
+    logger.warning(
+        f"{store}: the code of quantizers has changed since cells were made: their blocks are"
+        " quantized again; answers and scores stay wherever the packed weights come out the same"
+    )
+
+
+def _replace_cell(store: Store, key: str, cell: Cell) -> None:
+    if distributed.rank() == 0:
+        store.discard("cells", key)
+        save_cell(store, key, cell)
 
 
 def fill_cell(
@@ -143,11 +180,11 @@ def fill_cell(
         blocks: Description of its decoder blocks.
         key: Of the cell.
     """
-    began, store = time.monotonic(), context.store
-    stored = complete_cell(store, key, suite) if distributed.world_size() == 1 else None
+    began, store, config = time.monotonic(), context.store, job.config
+    stored = complete_cell(store, key, suite, config) if distributed.world_size() == 1 else None
     if stored is not None:
         return stored  # another process was first
-    result_key, result = suite.answer(context, variant.digest, job.config.limit)
+    result_key, result = suite.answer(context, variant.digest, config.limit)
     cell = Cell(
         **_request(job),
         paper_bits=variant.paper_bits,
@@ -157,14 +194,14 @@ def fill_cell(
         variant=variant.digest,
         result=result_key,
         seconds=time.monotonic() - began,
-        questions=suite.whole_groups(job.config.limit),
+        questions=suite.whole_groups(config.limit),
         blocks=blocks,
         events=list(variant.events),
         made_with=provenance(context.loaded.device, context.loaded.dtype),
     )
-    save_cell(store, key, cell)
+    _replace_cell(store, key, cell)
     remove_failure(store, key)
-    remove_failure(store, unopened_key(job.config, suite.name))
+    remove_failure(store, unopened_key(config, suite.name))
     return CellResult(cell=cell, result=result)
 
 
@@ -180,6 +217,7 @@ def _request(job: Job) -> dict[str, Any]:
         "low_quantizer": quantizer_record(method.low),
         "high_quantizer": quantizer_record(method.high),
         "candidates": [record for one in method.candidates if (record := quantizer_record(one))],
+        "code": code_of(method),
         "k": int(method.k),
         "order": order_name(job.config),
         "inputs": method.inputs,

@@ -90,7 +90,7 @@ def _on_task(job: Job, task: str) -> Job:
 def _before(job: Job, store: Store, suite: Suite, key: str) -> tuple[Outcome, str] | None:
     """What came of a cell before, and that in words; None where it has to be filled."""
     try:
-        row = complete_cell(store, key, suite)
+        row = complete_cell(store, key, suite, job.config)
     except (Exception, SystemExit) as error:  # noqa: BLE001 (of a scorer: told where it is filled)
         require_of_a_cell(error)
         row = None

@@ -72,7 +72,7 @@ STAGES = {
         ),
         Stage(
             "status",
-            "which cells of a command are done, running, failed or missing",
+            "which cells of a command are done, running, failed, missing or outdated",
             "status",
             once="command",
         ),

@@ -13,10 +13,9 @@ from harness.evaluation.registry import open_suites
 from harness.failures import require_of_a_cell
 from harness.progress import Progress, duration
 from harness.stages.base import Job, Outcome, each_k
-from harness.stages.cells import cell_key, cell_label
+from harness.stages.cells import STATES, cell_key, cell_label, cell_state
 from harness.stages.evaluate import look_at_model
 from harness.stages.registry import STAGES
-from harness.store.records import has_failure
 from harness.store.store import Store
 from reports.records.entries import CELL_FILE
 from reports.records.sealed_json import strict_json
@@ -82,7 +81,8 @@ def workload(jobs: Sequence[Job]) -> Workload:
         for one in each_k(job, len(loaded.blocks)):
             for name, suite in suites.items():
                 cells += 1
-                if store.has("cells", cell_key(one.config, loaded, suite)):
+                key = cell_key(one.config, loaded, suite)
+                if cell_state(store, key, one.config) == "done":
                     done += 1
                 else:
                     left[name] = left.get(name, 0) + suite.whole_groups(one.config.limit)
@@ -102,11 +102,8 @@ def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
     return Outcome()
 
 
-STATES = ("done", "running", "failed", "missing")
-
-
 def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    """(cell, state) of every cell of every job: done, running, failed or missing.
+    """(cell, state) of every cell of every job; state: one of `STATES`.
 
     A cell is running while a live process quantizes or evaluates it, or will after the suites
     before it.
@@ -117,14 +114,7 @@ def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
         suites = open_suites(job.config, loaded, store)
         for one in each_k(job, len(loaded.blocks)):
             for suite in suites.values():
-                key = cell_key(one.config, loaded, suite)
-                state = "missing"
-                if store.has("cells", key):
-                    state = "done"
-                elif store.is_running("cells", key):
-                    state = "running"
-                elif has_failure(store, key):
-                    state = "failed"
+                state = cell_state(store, cell_key(one.config, loaded, suite), one.config)
                 cells.append((cell_label(one.config, suite), state))
     return cells
 

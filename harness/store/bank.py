@@ -11,7 +11,7 @@ from harness.store import digest
 from harness.store.store import Store
 from luq.decoder.blocks import BlockWeights, needs_calibration
 from luq.pipelines.sequential import Prefix
-from luq.quantizers.registry import describe_quantizer, rebuild_weight
+from luq.quantizers.registry import quantizer_identity, rebuild_weight
 from luq.types import Event, QuantizationError, Quantizer, UnknownFormat
 
 CHANGED = "changed"
@@ -45,7 +45,7 @@ class StoredBank:
         parts: dict[str, Any] = {
             "origin": origin,
             "block": block,
-            "quantizer": describe_quantizer(quantizer),
+            "quantizer": quantizer_identity(quantizer),
         }
         # Behind full-precision blocks the inputs are the same; a program that quantizes whole
         # models by itself never sees them.
@@ -54,7 +54,7 @@ class StoredBank:
             and needs_calibration(quantizer)
             and not getattr(quantizer, "whole_model", False)
         ):
-            parts["behind"] = [describe_quantizer(q) if q is not None else None for q in prefix]
+            parts["behind"] = [quantizer_identity(q) if q is not None else None for q in prefix]
         return digest.of_value(parts)
 
     def has(self, block: int, quantizer: Quantizer) -> bool:
@@ -91,7 +91,7 @@ class StoredBank:
 
     def _save(self, key: str, block: int, quantizer: Quantizer, weights: BlockWeights) -> None:
         tensors, meta = to_tensors(weights)
-        meta |= {"block": block, "quantizer": describe_quantizer(quantizer)}
+        meta |= {"block": block, "quantizer": quantizer_identity(quantizer)}
         self.store.save_tensors("bank", key, tensors, meta)
 
 

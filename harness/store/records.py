@@ -12,6 +12,7 @@ from reports.records.entries import CELL_FILE, MEASUREMENT_FILE, RESULT_FILE
 from reports.records.measurements import Measurement
 from reports.records.results import Cell, Failure, SuiteResult
 from reports.records.schema import read_checked, to_json
+from reports.records.sealed_json import strict_json
 
 
 def load_cell(store: Store, key: str) -> Cell | None:
@@ -27,6 +28,17 @@ def save_cell(store: Store, key: str, cell: Cell) -> None:
     """Store a cell. The result that it names is stored already."""
     with store.create("cells", key) as folder:
         (folder / CELL_FILE).write_text(to_json(cell), encoding="utf-8")
+
+
+def code_of_cell(store: Store, key: str) -> list[str] | None:
+    """Digests of the code of a stored cell's quantizers, without a check of the rest; None where
+    there is no cell, or it cannot be read.
+    """
+    try:
+        cell = strict_json((store.path("cells", key) / CELL_FILE).read_text(encoding="utf-8"))
+        return list(cell.get("code", []))
+    except (OSError, ValueError, TypeError, AttributeError):
+        return None
 
 
 def load_result(store: Store, key: str) -> SuiteResult | None:

@@ -25,7 +25,7 @@ from luq.allocation.scores import block_influence, layer_error
 from luq.calibration.capture import first_block_input
 from luq.decoder.apply import applied
 from luq.decoder.blocks import BlockInput, BlockWeights, run_block
-from luq.quantizers.registry import describe_quantizer
+from luq.quantizers.registry import quantizer_identity
 from luq.types import QuantizationError, Quantizer
 
 HELD_OUT = 256  # answers behind a measured damage
@@ -102,7 +102,7 @@ def _rows(
 ) -> dict[str, list[list[float]]]:
     """[score][block, or linear of every block][held-out answer]."""
     answers = image_text_source(run.calibration.image_text).identity
-    key = ["damage", unit, describe_quantizer(quantizer), HELD_OUT, answers]
+    key = ["damage", unit, quantizer_identity(quantizer), HELD_OUT, answers]
     rows: dict[str, list[list[float]]] = _cached(
         run, key, lambda: _measure_damage(run, source, quantizer, unit)
     )
@@ -122,7 +122,7 @@ def _mean_damages(run: CalibrationRun, source: WeightSource, low: Quantizer) -> 
 
 
 def _layer_errors(run: CalibrationRun, source: WeightSource, low: Quantizer) -> list[float]:
-    key = ["layer_error", describe_quantizer(low)]
+    key = ["layer_error", quantizer_identity(low)]
     errors: list[float] = _cached(run, key, lambda: _measure_layer_errors(run, source, low))
     return errors
 

@@ -80,14 +80,13 @@ def uses_calibration(method: MethodConfig) -> bool:
     return chosen_by_data or any(map(needs_calibration, quantizers_of(method)))
 
 
-def code_of_plugins(method: MethodConfig) -> list[str]:
-    """Digests of the code of those quantizers of a method that other packages bring.
+def code_of(method: MethodConfig) -> list[str]:
+    """Digests of the code of each quantizer of a method, in the order of `quantizers_of`.
 
     Raises:
         ConfigError: As `quantizers_of` does.
     """
-    digests = (code_digest(type(quantizer)) for quantizer in quantizers_of(method))
-    return [one for one in digests if one is not None]
+    return [code_digest(type(quantizer)) for quantizer in quantizers_of(method)]
 
 
 def quantizer_name(options: Options | None) -> str:

@@ -18,7 +18,7 @@ from luq.calibration.capture import BlockCapture
 from luq.decoder.blocks import BlockWeights, needs_calibration
 from luq.pipelines.bank import Bank, quantize_block
 from luq.pipelines.sequential import grafted_weights, sequential_weights
-from luq.quantizers.registry import describe_quantizer
+from luq.quantizers.registry import quantizer_identity
 from luq.rounding.error_feedback import factor_names
 from luq.types import LayerStats, Quantizer
 
@@ -226,7 +226,7 @@ def _quantizing(
     run: CalibrationRun, quantizers: Iterable[Quantizer]
 ) -> contextlib.AbstractContextManager[None]:
     """Claim these quantizers: another process that uses them would do the same work."""
-    keys = [digest.of_value([run.origin, describe_quantizer(q)]) for q in quantizers]
+    keys = [digest.of_value([run.origin, quantizer_identity(q)]) for q in quantizers]
     return claim_all(run.store, "bank", keys)
 
 

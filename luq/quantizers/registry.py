@@ -175,14 +175,14 @@ def build_quantizer(method: str, options: Mapping[str, Any]) -> Quantizer:
 
 
 def describe_quantizer(quantizer: Quantizer) -> dict[str, Any]:
-    """Return the method's name and every option: what a digest is made of.
-
-    Of a quantizer of another package a digest of its code is part of this, so that what it makes is
-    made again once its code changes.
-    """
+    """Return the method's name and every option, from which `build_quantizer` builds it again."""
     options = dataclasses.asdict(quantizer)  # type: ignore[call-overload]
-    code = code_digest(type(quantizer))
-    return {"method": quantizer.method, **options, **({} if code is None else {"code": code})}
+    return {"method": quantizer.method, **options}
+
+
+def quantizer_identity(quantizer: Quantizer) -> dict[str, Any]:
+    """Return what keys of its weights are made of: the description with a digest of the code."""
+    return {**describe_quantizer(quantizer), "code": code_digest(type(quantizer))}
 
 
 def quantizer_label(quantizer: Quantizer) -> str:

@@ -133,6 +133,7 @@ class Cell(Strict):
             none, and in cells of version 0.1.
         high_quantizer: the other quantizer in the same way.
         candidates: quantizers that allocation chose from, in the same way.
+        code: digests of the code of these quantizers; nothing in cells of earlier versions.
         k: how many blocks get the low-bit method.
         order: which blocks get it first.
         inputs: what blocks are calibrated on; "fp": full-precision inputs.
@@ -155,6 +156,7 @@ class Cell(Strict):
     low_quantizer: dict[str, Any] | None = None
     high_quantizer: dict[str, Any] | None = None
     candidates: list[dict[str, Any]] = Field(default_factory=list)
+    code: list[str] = Field(default_factory=list)
     k: Int64
     order: str
     inputs: str = "fp"

@@ -10,6 +10,7 @@ from typing import Any
 
 import datasets
 import PIL
+import pyarrow
 
 from harness.data.hub import require_saved
 from harness.errors import ConfigError
@@ -92,7 +93,7 @@ def clusters_of(name: str, task: Any, metadata: Mapping[str, Any]) -> list[str]:
             column, of whose numbers `cluster_modulo`, if it is given, takes the remainder.
 
     Raises:
-        ConfigError: The data has no such column.
+        ConfigError: The data has no such column, or one of other values.
     """
     column = metadata.get("cluster_picture", metadata.get("cluster"))
     docs = task.eval_docs_no_media
@@ -104,15 +105,41 @@ def clusters_of(name: str, task: Any, metadata: Mapping[str, Any]) -> list[str]:
             f" {', '.join(docs.column_names)}"
         )
     if "cluster_picture" in metadata:
-        return _picture_digests(docs, column)
+        return _picture_digests(name, docs, column)
     modulo = metadata.get("cluster_modulo")
-    return [str(int(value) % modulo if modulo else value) for value in docs[column]]
+    values = list(docs[column])
+    try:
+        return [
+            _alone(row) if value is None else str(int(value) % modulo if modulo else value)
+            for row, value in enumerate(values)
+        ]
+    except (TypeError, ValueError) as error:
+        raise ConfigError(
+            f"task {name}: its data is clustered by the number in column {column!r}: {error}"
+        ) from error
 
 
-def _picture_digests(docs: Any, column: str) -> list[str]:
-    """Digests of the files of pictures, which are not decoded."""
-    files = docs.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+def _alone(row: int) -> str:
+    """The cluster of a row that has nothing to share."""
+    return f"row {row}"
+
+
+def _picture_digests(name: str, docs: Any, column: str) -> list[str]:
+    """Digests of the files of pictures, which are not decoded.
+
+    Raises:
+        ConfigError: The column has something else.
+    """
+    try:
+        files = docs.select_columns([column]).cast_column(column, datasets.Image(decode=False))
+    except (TypeError, ValueError, pyarrow.ArrowException) as error:
+        raise ConfigError(
+            f"task {name}: column {column!r} of its data is {docs.features[column]}; it needs one"
+            f" picture a row: {error}"
+        ) from error
     return [
-        hashlib.sha256(row[column]["bytes"] or str(row[column]["path"]).encode()).hexdigest()[:16]
-        for row in files
+        hashlib.sha256(file["bytes"] or str(file["path"]).encode()).hexdigest()[:16]
+        if (file := entry[column]) is not None
+        else _alone(row)
+        for row, entry in enumerate(files)
     ]

@@ -6,22 +6,25 @@ import argparse
 import contextlib
 import io
 import json
-from collections.abc import Mapping
+import traceback
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from lmms_eval.evaluator import evaluate as lmms_evaluate
 
 from harness import distributed
-from harness.errors import CellError
+from harness.errors import CellError, RowError
 from harness.evaluation.lmms_model import LuqModel
 from harness.evaluation.pictures.task import PictureTask
 from harness.evaluation.pictures.thumbnails import store_thumbnails
 from harness.evaluation.samples import Sample, judge, read_answer, score
 from harness.evaluation.suite import ANSWERS_VERSION, stored_result
+from harness.failures import OURS, cause, require_of_a_cell
 from harness.store import digest
 from harness.store.answers import AnswerLog
 from harness.store.store import Store, safe_name
-from reports.records.results import Status, SuiteResult
+from reports.records.results import Answer, Status, SuiteResult
+from reports.statistics.statistic import Judged
 
 SCORER_VERSION = 1  # raise it whenever the same answers would get other scores or intervals
 
@@ -51,14 +54,23 @@ def evaluate_suite(
         (key, result).
 
     Raises:
-        CellError: More questions raised an error, or lmms-eval's score is another than ours.
+        CellError: More questions raised an error, no picture can be read, or lmms-eval's score is
+            another than ours.
+        RowError: The task cannot ask or score a row.
     """
     count = suite.whole_groups(limit)
     key = result_key(variant, lm, suite, count)
 
     def evaluate() -> SuiteResult:
         lm.log = AnswerLog(store, digest.of_value(_answer_parts(variant, lm, suite)))
-        samples, reported = _ask(lm, suite, count)
+        with _errors_of_rows(suite):
+            samples, reported = _ask(lm, suite, count)
+        if len(lm.data_errors) == count:
+            first = next(iter(lm.data_errors.values()))
+            raise CellError(
+                f"{suite.title}: none of the pictures of {count} questions can be read, the first:"
+                f" {first}. No score is given"
+            )
         if len(lm.errors) > max_error_share * count:
             first = next(iter(lm.errors.values()))
             raise CellError(
@@ -123,6 +135,37 @@ def _ask(lm: LuqModel, suite: PictureTask, count: int) -> tuple[list[Sample], Ma
     return output["samples"][suite.name], output["results"][suite.name]
 
 
+@contextlib.contextmanager
+def _errors_of_rows(suite: PictureTask, row: int | None = None) -> Iterator[None]:
+    """Raise what a task's code raises as RowError, with the suite, the row and the cause.
+
+    Args:
+        suite: The task.
+        row: Its number in the data; None for that which lmms-eval is at work on.
+    """
+    try:
+        yield
+    except Exception as error:
+        require_of_a_cell(error)
+        if type(error).__module__.split(".")[0] in OURS:
+            raise
+        number = _row_of(error) if row is None else row
+        place = suite.title if number is None else f"{suite.title}, row {number} of its data"
+        raise RowError(f"{place}: {cause(error)}") from error
+
+
+def _row_of(error: Exception) -> int | None:
+    """The number of the row in lmms-eval's innermost frame that has one."""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    numbers = [
+        frame.f_locals["doc_id"]
+        for frame in frames
+        if frame.f_globals.get("__name__", "").startswith("lmms_eval.")
+        and isinstance(frame.f_locals.get("doc_id"), int)
+    ]
+    return numbers[-1] if numbers else None
+
+
 def _result(
     store: Store,
     lm: LuqModel,
@@ -149,24 +192,22 @@ def _scored(
     reported: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Answers, their counts and scores, as fields of a result."""
-    clusters = [suite.clusters[sample["doc_id"]] for sample in samples]
-    judged = [
-        judge(sample, suite.metrics, cluster)
-        for sample, cluster in zip(samples, clusters, strict=True)
-    ]
     docs = suite.task.eval_docs_no_media
-    answers = [
-        read_answer(
-            sample,
-            judgement,
-            cluster=cluster,
-            said=suite.reading(str(sample["filtered_resps"][0]), docs[sample["doc_id"]]),
-            failure=failure,
-        )
-        for sample, judgement, cluster, failure in zip(
-            samples, judged, clusters, failures, strict=True
-        )
-    ]
+    judged: list[dict[str, Judged]] = []
+    answers: list[Answer] = []
+    for sample, failure in zip(samples, failures, strict=True):
+        row = sample["doc_id"]
+        with _errors_of_rows(suite, row):
+            judged.append(judge(sample, suite.metrics, suite.clusters[row]))
+            answers.append(
+                read_answer(
+                    sample,
+                    judged[-1],
+                    cluster=suite.clusters[row],
+                    said=suite.reading(str(sample["filtered_resps"][0]), docs[row]),
+                    failure=failure,
+                )
+            )
     statuses = [answer.status for answer in answers]
     return {
         "n": len(answers),
@@ -187,24 +228,29 @@ def scored_again(suite: PictureTask, result: SuiteResult) -> SuiteResult:
 
     Raises:
         CellError: lmms-eval's score is another than ours.
+        RowError: The task cannot score a row.
     """
     docs, task = suite.task.eval_docs_no_media, suite.task
-    samples: list[Sample] = [
-        {
-            "doc_id": int(answer.question_id),
-            "filtered_resps": [answer.response],
-            "arguments": [answer.prompt],
-            "target": answer.target,
-            **task.process_results(docs[int(answer.question_id)], [answer.response]),
-        }
-        for answer in result.answers
-    ]
+    samples: list[Sample] = []
+    for answer in result.answers:
+        row = int(answer.question_id)
+        with _errors_of_rows(suite, row):
+            samples.append(
+                {
+                    "doc_id": row,
+                    "filtered_resps": [answer.response],
+                    "arguments": [answer.prompt],
+                    "target": answer.target,
+                    **task.process_results(docs[row], [answer.response]),
+                }
+            )
     failures: list[Status | None] = [
         answer.status if answer.status in ("error", "data_error") else None
         for answer in result.answers
     ]
-    reported = {
-        f"{name},none": task.aggregation()[name]([one[name] for one in samples if name in one])
-        for name in suite.metrics
-    }
+    with _errors_of_rows(suite):
+        reported = {
+            f"{name},none": task.aggregation()[name]([one[name] for one in samples if name in one])
+            for name in suite.metrics
+        }
     return result.model_copy(update=_scored(suite, samples, failures, reported))

@@ -8,7 +8,7 @@ import json
 
 from PIL import Image
 
-from harness.data.picture_formats import PICTURE_ERRORS
+from harness.data.picture_formats import UnreadablePicture, pictures_of
 from harness.evaluation.pictures.task import PictureTask
 from harness.store import digest
 from harness.store.store import Store
@@ -39,8 +39,8 @@ def store_thumbnails(store: Store, suite: PictureTask, count: int) -> str:
     docs = suite.task.eval_docs
     for number in range(count):
         try:
-            copies = [_small(image) for image in suite.task.doc_to_visual(docs[number])]
-        except PICTURE_ERRORS:
+            copies = list(map(_small, pictures_of(suite.task.doc_to_visual, docs, number)))
+        except UnreadablePicture:
             continue
         named = {f"{hashlib.sha256(copy).hexdigest()[:32]}.webp": copy for copy in copies}
         index[str(number)] = list(named)
@@ -53,8 +53,7 @@ def store_thumbnails(store: Store, suite: PictureTask, count: int) -> str:
 
 
 def _small(image: Image.Image) -> bytes:
-    copy = image.convert("RGB")
-    copy.thumbnail((SIDE, SIDE))
+    image.thumbnail((SIDE, SIDE))
     buffer = io.BytesIO()
-    copy.save(buffer, "WEBP", quality=80)
+    image.save(buffer, "WEBP", quality=80)
     return buffer.getvalue()

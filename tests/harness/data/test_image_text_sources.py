@@ -1,11 +1,17 @@
 """Pictures for calibration and for measured scores come from disjoint rows of a training split."""
 
+import base64
+import io
+import re
+
 import datasets
 import pytest
 from PIL import Image
 
 from harness.data.image_text_sources import image_text_source
 from harness.errors import ConfigError
+
+PICTURE = Image.new("RGB", (4, 4))
 
 
 def saved(folder, rows=8, **columns):
@@ -53,7 +59,7 @@ def test_only_the_training_split_is_taken(tmp_path):
         datasets.DatasetDict(
             {
                 split: datasets.Dataset.from_dict(
-                    {"image": [0], "question": [split], "answer": ["!"]}
+                    {"image": [PICTURE], "question": [split], "answer": ["!"]}
                 )
                 for split in splits
             }
@@ -79,17 +85,46 @@ def test_r16_rows_without_a_picture_or_a_question_are_left_out_and_told(tmp_path
     left = [*source.prompts(0), *source.answered(0)]
     assert len(left) == 6
     told = " ".join(warnings)
-    assert "row 2 is left out: ValueError: its image is a NoneType" in told
-    assert "row 7 is left out: ValueError: its question is ' '" in told
+    assert "row 2: ValueError: it has no image" in told
+    assert "row 7: ValueError: its question is ' '" in told
 
 
-def test_r16_paths_in_the_place_of_pictures_are_told(tmp_path, monkeypatch):
+def test_r16_rows_that_are_left_out_are_counted_in_one_line(tmp_path, monkeypatch):
     warnings = []
     monkeypatch.setattr("harness.data.image_text_sources.logger.warning", warnings.append)
-    source = image_text_source(saved(tmp_path / "rows", image=["a.png"] * 8))
-    assert list(source.prompts(0)) == []
-    assert len(warnings) == 6
-    assert "its image is a str" in warnings[0]
+    source = image_text_source(saved(tmp_path / "rows", 400, question=[" ", "what?"] * 200))
+    rows = source.prompts(0)
+    taken = [next(rows) for _ in range(20)]
+    rows.close()
+    (told,) = warnings
+    left_out, looked_at = map(int, re.findall(r"(\d+) of (\d+) rows are left out", told)[0])
+    assert looked_at - left_out == len(taken) == 20
+    assert told.count("row ") == 3 < left_out
+
+
+def encoded():
+    file = io.BytesIO()
+    PICTURE.save(file, "PNG")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    "value",
+    [encoded(), {"bytes": encoded(), "path": None}, {"path": "a.png", "bytes": encoded()}],
+    ids=["bytes", "struct", "struct_with_a_path"],
+)
+def test_r16_encoded_pictures_are_decoded(tmp_path, value):
+    source = image_text_source(saved(tmp_path / "rows", image=[value] * 8))
+    assert [picture.size for picture, _ in source.prompts(0)] == [(4, 4)] * 6
+
+
+@pytest.mark.parametrize(
+    "value", ["a.png", base64.b64encode(encoded()).decode(), [encoded()], 3, {"url": "a"}]
+)
+def test_r16_a_column_of_anything_else_is_refused_before_any_work(tmp_path, value):
+    folder = saved(tmp_path / "rows", image=[value] * 8)
+    with pytest.raises(ConfigError, match=r"column image is .*; it needs one picture a row"):
+        image_text_source(folder)
 
 
 def test_rows_without_an_answer_have_no_part_in_scores(tmp_path):

@@ -71,7 +71,9 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
             "harness.variants.calibration_run.load_model",
             lambda *_, **__: pytest.fail("weights were loaded"),
         )
-        assert "2 done, 0 running, 0 failed, 0 missing" in run(*given, "stage=status")[1]
+        assert (
+            "2 done, 0 running, 0 failed, 0 missing, 0 outdated" in run(*given, "stage=status")[1]
+        )
     monkeypatch.setattr(
         "harness.stages.evaluate.make_variant",
         lambda *_: (_ for _ in ()).throw(QuantizationError("block 0 is not finite")),

@@ -35,7 +35,7 @@ def test_different_quantizers_have_different_labels():
     assert len(METHODS) == len(set(METHODS.values()))
 
 
-def test_descriptions_are_those_of_the_digests_of_the_first_version():
+def test_a_description_is_the_method_and_every_option():
     assert describe_quantizer(GPTQ(3)) == {
         "method": "gptq",
         "bits": 3,

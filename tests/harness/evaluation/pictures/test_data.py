@@ -53,3 +53,22 @@ def test_the_same_picture_is_one_cluster():
 def test_a_column_that_is_not_there_is_refused(metadata):
     with pytest.raises(ConfigError, match="no column 'id' to cluster by; it has index"):
         clusters_of("s", Task([{"index": 3}]), metadata)
+
+
+def test_rows_without_a_value_or_a_picture_share_their_cluster_with_none():
+    task = Task([{"index": 3}, {"index": None}, {"index": None}])
+    for metadata in ({"cluster": "index"}, {"cluster": "index", "cluster_modulo": 10}):
+        assert clusters_of("s", task, metadata) == ["3", "row 1", "row 2"]
+    red = Image.new("RGB", (4, 4), "red")
+    task = Task([{"image": red}, {"image": None}, {"image": red}, {"image": None}])
+    first, second, third, fourth = clusters_of("s", task, {"cluster_picture": "image"})
+    assert first == third
+    assert len({first, second, fourth}) == 3
+
+
+def test_a_column_of_other_values_cannot_be_clustered_by():
+    with pytest.raises(ConfigError, match="task s: its data is clustered by the number in column"):
+        clusters_of("s", Task([{"id": "a"}]), {"cluster": "id", "cluster_modulo": 10})
+    task = Task([{"pictures": ["a.png", "b.png"]}])
+    with pytest.raises(ConfigError, match=r"column 'pictures' of its data is .* one picture a row"):
+        clusters_of("s", task, {"cluster_picture": "pictures"})
