@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -10,9 +12,12 @@ from typing import Any
 import datasets
 from datasets.exceptions import DatasetNotFoundError, DatasetsError
 from huggingface_hub.errors import GatedRepoError, HfHubHTTPError
+from loguru import logger
 from tenacity import RetryError
 
 from harness.errors import ConfigError
+
+CACHE = "LMMS_EVAL_DATASETS_CACHE"  # by which lmms-eval is told where
 
 
 @contextmanager
@@ -41,6 +46,25 @@ def hub_errors(what: str, instead: str) -> Iterator[None]:
             f"{what}: the hub cannot be reached and no copy is in the local cache"
             f" ({type(error).__name__}). Connect to the network once, or {instead}"
         ) from error
+
+
+def use_writable_cache() -> None:
+    """Let lmms-eval use another cache where the usual one cannot be written.
+
+    It makes the folder for data on disk too, and a home directory may be missing or read-only.
+    """
+    usual = Path(datasets.config.HF_DATASETS_CACHE)
+    try:
+        usual.mkdir(parents=True, exist_ok=True)
+    except OSError:
+        pass
+    else:
+        if os.access(usual, os.W_OK):
+            return
+    instead = Path(tempfile.gettempdir()) / f"harness-datasets-{os.getuid()}"
+    if CACHE not in os.environ:
+        logger.warning(f"{usual} cannot be written; downloaded data sets are kept in {instead}")
+        os.environ[CACHE] = str(instead)
 
 
 def require_saved(folder: Path, key: str) -> None:

@@ -120,7 +120,8 @@ def collect(
         only: Some of the parts; None for all.
 
     Raises:
-        ConfigError: A source is not there, or has fewer tokens than its parts ask for.
+        ConfigError: A source is not there, or has fewer tokens than its parts ask for; or the
+            model does not know a token.
     """
     wanted = parts(config) if only is None else only
     sequences: dict[Part, Sequences] = {part: [] for part in wanted}
@@ -128,6 +129,7 @@ def collect(
     for source in dict.fromkeys(part.source for part in wanted):
         of_source = [part for part in wanted if part.source == source]
         for part, sample in _samples_by_part(loaded, config, of_source):
+            _require_known(loaded, sample.inputs["input_ids"])
             sequences[part].append(
                 {name: tensor.to(loaded.device) for name, tensor in sample.inputs.items()}
             )
@@ -139,6 +141,16 @@ def collect(
         image_tokens = sum(int((one["input_ids"] == image_token).sum()) for one in everything)
     image_text = sum(_count(sequences[part]) for part in wanted if part.source == "image_text")
     return CalibrationData(sequences, tokens, image_text, image_tokens / tokens, pictures)
+
+
+def _require_known(loaded: LoadedModel, ids: Tensor) -> None:
+    """Refuse tokens that the model has no embedding for, which only an error of a device tells."""
+    known = loaded.model.get_input_embeddings().num_embeddings
+    if int(ids.max()) >= known or int(ids.min()) < 0:
+        raise ConfigError(
+            f"{loaded.name}: its tokenizer gives token {int(ids.max())}, and its weights have"
+            f" {known} embeddings: tokenizer and weights are not of the same model"
+        )
 
 
 def _count(sequences: Sequences) -> int:

@@ -84,10 +84,18 @@ class FixedText:
         """See `TextSource`. A rest that fills no sequence is left out.
 
         What the tokenizer puts in front of a text begins every sequence.
+
+        Raises:
+            ConfigError: Nothing else would fit into a sequence.
         """
         front = list(tokenizer("")["input_ids"])
         ids = tokenizer(self.text, add_special_tokens=False)["input_ids"]
         body = length - len(front)
+        if body < 1:
+            raise ConfigError(
+                f"calibration.sequence is {length}, and this tokenizer puts {len(front)} tokens in"
+                " front of every text: ask for longer sequences"
+            )
         starts = list(range(0, len(ids) - body + 1, body))
         random.Random(f"text-file-{seed}").shuffle(starts)
         for start in starts:

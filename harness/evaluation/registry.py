@@ -48,10 +48,22 @@ def open_suites(
     settings = replace(config.suite, batch_size=batch_size)
     opener = find_kind(settings.folder)
     try:
-        return opener(settings, loaded, store, seed)
+        suites = opener(settings, loaded, store, seed)
+        for name, suite in suites.items():
+            _require_score(name, suite)
+        return suites
     except (Exception, SystemExit) as error:  # a suite may be anybody's code
         require_of_a_cell(error)
         raise CellError(f"{', '.join(settings.tasks)} cannot be opened: {cause(error)}") from error
+
+
+def _require_score(name: str, suite: Suite) -> None:
+    """Refuse a suite that would be evaluated and have no score in any table."""
+    if not any(metric.primary for metric in suite.metrics.values()):
+        raise ConfigError(
+            f"suite {name}: none of its metrics ({', '.join(suite.metrics) or 'it has none'}) is"
+            " primary, so that no table has a score of it; mark one `primary: true`"
+        )
 
 
 def find_kind(folder: str) -> OpenSuites:

@@ -106,3 +106,24 @@ def test_a_locale_without_utf_8_gets_replacements_instead_of_an_error():
     )
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.endswith(b"?\n")
+
+
+WORKS = ("method=rtn4", "suite=mini_gqa", "limit=4")
+
+
+@pytest.mark.parametrize("home", ["missing", "file"])
+def test_r41_a_home_that_cannot_be_written_stops_nothing(tmp_path, home):
+    (tmp_path / "file").touch()
+    place = "/proc/nowhere" if home == "missing" else str(tmp_path / "file")
+    caches = {"HF_HOME", "HF_DATASETS_CACHE", "XDG_CACHE_HOME"}
+    environment = {name: value for name, value in os.environ.items() if name not in caches}
+    done = subprocess.run(
+        [sys.executable, "-m", "harness", *WORKS, f"store={tmp_path / 'runs'}"],
+        cwd=tmp_path,
+        env={**environment, "PYTHONPATH": str(ROOT), "HOME": place},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "rtn4 on GQA: done" in done.stdout

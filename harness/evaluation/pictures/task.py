@@ -12,7 +12,7 @@ import PIL
 import PIL.Image
 from lmms_eval.tasks import TaskManager, get_task_dict
 
-from harness.data.hub import hub_errors
+from harness.data.hub import hub_errors, use_writable_cache
 from harness.data.picture_formats import restrict_pictures
 from harness.errors import ConfigError
 from harness.evaluation.pictures.data import LocalData, clusters_of
@@ -79,6 +79,7 @@ def load_tasks(
             f" {', '.join(sorted(manager.all_tasks))}"
         )
     restrict_pictures()
+    use_writable_cache()
     paths = {} if data is None else dict(data.folders)
     tasks: dict[str, PictureTask] = {}
     for name in names:
@@ -131,6 +132,9 @@ def _described(name: str, task: Any, data: LocalData | None) -> PictureTask:
             f"task {name}: metadata.reading is {reading!r}; name the function with which its scorer"
             " reads an answer, as !function FILE.NAME"
         )
+    metrics = {
+        metric: _metric(name, metric, options) for metric, options in metadata["metrics"].items()
+    }
     identity = task.eval_docs_no_media._fingerprint if data is None else data.identity
     return PictureTask(
         name=name,
@@ -138,10 +142,7 @@ def _described(name: str, task: Any, data: LocalData | None) -> PictureTask:
         task=task,
         clusters=clusters_of(name, task, metadata),
         reading=reading,
-        metrics={
-            metric: _metric(name, metric, options)
-            for metric, options in metadata["metrics"].items()
-        },
+        metrics=metrics,
         data=f"{identity}-{metadata['version']}",
         submission=metadata.get("submission", ""),
     )

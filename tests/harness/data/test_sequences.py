@@ -141,3 +141,10 @@ def sources(tmp_path, rows):
     ]
     datasets.Dataset.from_list(drawn).save_to_disk(tmp_path / "rows")
     return str(text), str(tmp_path / "rows")
+
+
+def test_r31_a_tokenizer_of_another_model_is_told_before_any_work(embedded, monkeypatch):
+    few = torch.nn.Embedding(20, 4)
+    monkeypatch.setattr(embedded.model, "get_input_embeddings", lambda: few)
+    with pytest.raises(ConfigError, match=r"mini: its tokenizer gives token \d+, and .* have 20"):
+        data(embedded)

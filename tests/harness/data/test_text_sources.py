@@ -37,6 +37,11 @@ def test_what_begins_a_text_begins_every_sequence():
     assert sorted(sequences) == [[0, *range(start, start + 5)] for start in (1, 6, 11, 16)]
 
 
+def test_r15_sequences_without_room_for_text_are_refused():
+    with pytest.raises(ConfigError, match=r"calibration\.sequence is 1, .* puts 1 tokens in front"):
+        next(FixedText("some words", "t").sequences(words_with_a_beginning, 1, 0))
+
+
 def test_the_embedded_worlds_sentences_never_end_and_no_sequence_is_longer(embedded):
     stream = text_source("mini").sequences(embedded.processor.tokenizer, 32, 0)
     assert max(next(stream).shape[1] for _ in range(50)) <= 32

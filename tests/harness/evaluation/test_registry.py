@@ -1,6 +1,7 @@
 """Which suites a folder of the configuration has, and who brings them."""
 
 import dataclasses
+import types
 
 import pytest
 
@@ -10,6 +11,7 @@ from harness.evaluation import text_suite
 from harness.evaluation.pictures import mini
 from harness.evaluation.pictures import suite as picture_suite
 from harness.evaluation.registry import find_kind, known_folders, open_suites
+from harness.evaluation.suite import Metric
 from tests import packages
 
 BROKEN = "raise ImportError('no module named they')\n"
@@ -27,14 +29,26 @@ def test_an_unknown_folder_is_refused_with_the_known_ones():
 
 
 def test_the_batch_size_of_the_suite_goes_before_the_general_one(embedded, store, monkeypatch):
+    sizes = []
+
     def opener(settings, *_):
-        return {"batch_size": settings.batch_size}
+        sizes.append(settings.batch_size)
+        return {}
 
     monkeypatch.setattr("harness.evaluation.registry.find_kind", lambda _folder: opener)
     config = compose(["suite=mini_gqa", "batch_size=7"])
-    assert open_suites(config, embedded, store) == {"batch_size": 7}
+    open_suites(config, embedded, store)
     own = dataclasses.replace(config, suite=dataclasses.replace(config.suite, batch_size=3))
-    assert open_suites(own, embedded, store) == {"batch_size": 3}
+    open_suites(own, embedded, store)
+    assert sizes == [7, 3]
+
+
+@pytest.mark.parametrize("metrics", [{}, {"acc": Metric("mean")}])
+def test_a_suite_that_no_table_would_show_is_refused(embedded, store, monkeypatch, metrics):
+    suites = {"theirs": types.SimpleNamespace(metrics=metrics)}
+    monkeypatch.setattr("harness.evaluation.registry.find_kind", lambda _: lambda *_: suites)
+    with pytest.raises(ConfigError, match=r"suite theirs: none of its metrics .* is primary"):
+        open_suites(compose(["suite=mini_gqa"]), embedded, store)
 
 
 def test_a_broken_package_disturbs_nobody_who_does_not_choose_it(tmp_path, monkeypatch):
