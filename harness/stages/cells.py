@@ -143,7 +143,7 @@ def complete_cell(store: Store, key: str, suite: Suite, config: Config) -> CellR
     if outdated and isinstance(suite, ScoresAgain):
         again, result = suite.score_again(store, cell, result)
         cell = cell.model_copy(update={"result": again})
-        _replace_cell(store, key, cell)
+        save_cell(store, key, cell, replacing=distributed.rank() == 0)
     return CellResult(cell=cell, result=result)
 
 
@@ -154,12 +154,6 @@ def _say_outdated(store: Path) -> None:
         f"{store}: the code of quantizers has changed since cells were made: their blocks are"
         " quantized again; answers and scores stay wherever the packed weights come out the same"
     )
-
-
-def _replace_cell(store: Store, key: str, cell: Cell) -> None:
-    if distributed.rank() == 0:
-        store.discard("cells", key)
-        save_cell(store, key, cell)
 
 
 def fill_cell(
@@ -199,7 +193,8 @@ def fill_cell(
         events=list(variant.events),
         made_with=provenance(context.loaded.device, context.loaded.dtype),
     )
-    _replace_cell(store, key, cell)
+    outdated = distributed.rank() == 0 and store.has("cells", key)
+    save_cell(store, key, cell, replacing=outdated)
     remove_failure(store, key)
     remove_failure(store, unopened_key(config, suite.name))
     return CellResult(cell=cell, result=result)

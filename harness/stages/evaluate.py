@@ -61,7 +61,7 @@ def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
         suites = open_suites(config, loaded, store)
     except CellError as error:
         if len(config.suite.tasks) > 1:  # the others can be evaluated
-            alone = [_on_task(job, task) for task in config.suite.tasks]
+            alone = [on_task(job, task) for task in config.suite.tasks]
             return sum((_evaluate(one, loaded, progress) for one in alone), Outcome())
         return fail_unopened(job, error, progress)
     keys = {name: cell_key(config, loaded, suite) for name, suite in suites.items()}
@@ -83,7 +83,8 @@ def _evaluate(job: Job, loaded: LoadedModel, progress: Progress) -> Outcome:
         return total + _Filling(job, store, loaded, cells, progress, finished).run()
 
 
-def _on_task(job: Job, task: str) -> Job:
+def on_task(job: Job, task: str) -> Job:
+    """The job on one of its suites."""
     return replace(job, config=replace(job.config, suite=replace(job.config.suite, tasks=[task])))
 
 

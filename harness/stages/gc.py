@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
+import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
 from harness.stages.verify import size_of
-from harness.store.atomic import store_errors
+from harness.store.atomic import remove_tree, store_errors
 from harness.store.kinds import KINDS, unreferenced
 from harness.store.store import CORRUPT, Store
 from reports.report.lines import bytes_text
@@ -65,7 +65,10 @@ def _garbage(root: Path, *, everything: bool) -> dict[str, list[Path]]:
 
 
 def _abandoned(path: Path) -> bool:
-    newest = max((one.stat().st_mtime for one in [path, *path.rglob("*")]), default=0.0)
+    try:
+        newest = max(one.stat().st_mtime for one in [path, *path.rglob("*")])
+    except FileNotFoundError:  # a dangling link of this folder, or another process removes it
+        newest = path.lstat().st_mtime if os.path.lexists(path) else time.time()
     return time.time() - newest > ABANDONED
 
 
@@ -74,6 +77,6 @@ def _remove(store: Store, path: Path) -> None:
     if not path.is_dir() or path.is_symlink():
         path.unlink(missing_ok=True)
     elif KINDS[path.parent.name].lifetime == "leftover":
-        shutil.rmtree(path)
+        remove_tree(path)
     else:
         store.discard(path.parent.name, path.name)

@@ -8,13 +8,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from harness.errors import ConfigError
+from harness.errors import ConfigError, StoreError
 from harness.evaluation.registry import open_suites
-from harness.failures import require_of_a_cell
+from harness.failures import cause, require_of_a_cell
 from harness.progress import Progress, duration
 from harness.stages.base import Job, Outcome, each_k
-from harness.stages.cells import STATES, cell_key, cell_label, cell_state
-from harness.stages.evaluate import look_at_model
+from harness.stages.cells import STATES, cell_key, cell_label, cell_state, variant_name
+from harness.stages.evaluate import look_at_model, on_task
 from harness.stages.registry import STAGES
 from harness.store.store import Store
 from reports.records.entries import CELL_FILE
@@ -94,29 +94,58 @@ def workload(jobs: Sequence[Job]) -> Workload:
 
 
 def run(jobs: Sequence[Job], progress: Progress) -> Outcome:
-    """Print the state of every cell of these jobs, and how many are in each."""
-    cells = states(jobs)
+    """Print the state of every cell of these jobs, and how many are in each.
+
+    Raises:
+        ConfigError: None of them can be opened, the first for a reason of the request.
+    """
+    cells, problems = states(jobs)
+    if len(problems) == len(cells) and isinstance(problems[0], ConfigError):
+        raise problems[0]
     progress.table(("cell", "state"), cells, wrap=True)
     counts = Counter(state for _, state in cells)
-    progress.message(", ".join(f"{counts[state]} {state}" for state in STATES))
-    return Outcome()
+    listed = [*STATES, UNOPENED] if problems else STATES
+    progress.message(", ".join(f"{counts[state]} {state}" for state in listed))
+    reasons = tuple(dict.fromkeys(map(cause, problems)))
+    for reason in reasons:
+        progress.message(f"{UNOPENED}: {reason}")
+    return Outcome(failed=len(problems), reasons=reasons)
 
 
-def states(jobs: Sequence[Job]) -> list[tuple[str, str]]:
-    """(cell, state) of every cell of every job; state: one of `STATES`.
+UNOPENED = "unopened"  # state of cells whose model or suite is not there
 
-    A cell is running while a live process quantizes or evaluates it, or will after the suites
-    before it.
+
+def states(jobs: Sequence[Job]) -> tuple[list[tuple[str, str]], list[BaseException]]:
+    """(cell, state) of every cell of every job, and why suites or models could not be opened.
+
+    state: one of `STATES`, or `UNOPENED`. A cell is running while a live process quantizes or
+    evaluates it, or will after the suites before it.
     """
-    cells = []
+    cells: list[tuple[str, str]] = []
+    problems: list[BaseException] = []
     for job in jobs:
-        loaded, store = look_at_model(job.config), Store(Path(job.config.store))
-        suites = open_suites(job.config, loaded, store)
+        store, tasks = Store(Path(job.config.store)), job.config.suite.tasks
+        try:
+            loaded = look_at_model(job.config)
+            suites = open_suites(job.config, loaded, store)
+        except (Exception, SystemExit) as error:
+            if isinstance(error, StoreError):
+                raise
+            if len(tasks) > 1:  # others can be opened
+                alone = states([on_task(job, task) for task in tasks])
+                cells += alone[0]
+                problems += alone[1]
+                continue
+            if not isinstance(error, ConfigError):
+                require_of_a_cell(error)
+            cells.append((f"{variant_name(job.config)} on {', '.join(tasks)}", UNOPENED))
+            problems.append(error)
+            continue
         for one in each_k(job, len(loaded.blocks)):
             for suite in suites.values():
                 state = cell_state(store, cell_key(one.config, loaded, suite), one.config)
                 cells.append((cell_label(one.config, suite), state))
-    return cells
+    return cells, problems
 
 
 def _seconds_per_question(root: Path) -> dict[str, float]:

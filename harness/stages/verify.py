@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
-from harness.store.kinds import KINDS, check, set_aside, unreferenced
+from harness.store.kinds import KINDS, Kind, check, set_aside, unreferenced
 from harness.store.store import Store
 from harness.store.tensors import CorruptEntry
 from reports.records.schema import NewerSchema
@@ -57,7 +58,7 @@ def _verify(job: Job, progress: Progress) -> Outcome:
     for name, kind in kinds.items():
         for path, reason in kind.damaged:
             progress.message(f"DAMAGED {path}: {reason}")
-            if not job.config.dry_run:
+            if not job.config.dry_run and _is_damaged(KINDS[name], path):
                 set_aside(store, KINDS[name], path.name, reason)
         for path, reason in kind.newer:
             progress.message(f"NEWER {path}: {reason}")
@@ -100,7 +101,8 @@ def _inspect_kind(root: Path, name: str) -> Checked:
             except NewerSchema as error:
                 result.newer.append((entry, str(error)))
             except CorruptEntry as error:
-                result.damaged.append((entry, str(error)))
+                if entry.exists():  # else another process has removed it
+                    result.damaged.append((entry, str(error)))
             except OSError as error:
                 result.unreadable.append((entry, error.strerror or str(error)))
         damaged = {entry for entry, _ in result.damaged}
@@ -108,9 +110,24 @@ def _inspect_kind(root: Path, name: str) -> Checked:
     return result
 
 
+def _is_damaged(kind: Kind, entry: Path) -> bool:
+    """Whether an entry that was damaged is so still: another process may have made it again."""
+    try:
+        check(kind, entry)
+    except (CorruptEntry, OSError):
+        return entry.exists()
+    except NewerSchema:
+        pass
+    return False
+
+
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder; of a link, not of what it leads to."""
-    return sum(one.lstat().st_size for one in _files(path))
+    total = 0
+    for one in _files(path):
+        with contextlib.suppress(FileNotFoundError):  # another process removes it
+            total += one.lstat().st_size
+    return total
 
 
 def _files(path: Path) -> Iterator[Path]:

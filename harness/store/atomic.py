@@ -97,6 +97,16 @@ def read_patiently(read: Callable[[], Content], what: str) -> Content:
     raise AssertionError("unreachable")
 
 
+def remove_tree(folder: Path) -> None:
+    """Remove a folder; what another process removes at the same time is no error."""
+
+    def ignore_gone(_call: object, _path: str, error: tuple[object, BaseException, object]) -> None:
+        if not isinstance(error[1], FileNotFoundError):
+            raise error[1]
+
+    shutil.rmtree(folder, onerror=ignore_gone)
+
+
 @contextlib.contextmanager
 def complete_or_absent(final: Path, partial: Path) -> Iterator[None]:
     """Rename the folder `partial` to `final` when the block ends without an exception.

@@ -24,9 +24,16 @@ def load_cell(store: Store, key: str) -> Cell | None:
     return store.load_record("cells", key, CELL_FILE, Cell)
 
 
-def save_cell(store: Store, key: str, cell: Cell) -> None:
-    """Store a cell. The result that it names is stored already."""
-    with store.create("cells", key) as folder:
+def save_cell(store: Store, key: str, cell: Cell, *, replacing: bool = False) -> None:
+    """Store a cell. The result that it names is stored already.
+
+    Args:
+        store: Where to.
+        key: Of the cell.
+        cell: What is stored.
+        replacing: Whether it takes the place of a cell of that key; else that one stays.
+    """
+    with store.create("cells", key, replacing=replacing) as folder:
         (folder / CELL_FILE).write_text(to_json(cell), encoding="utf-8")
 
 

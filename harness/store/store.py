@@ -12,7 +12,6 @@ import contextlib
 import json
 import re
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -27,6 +26,7 @@ from harness.store import claims
 from harness.store.atomic import (
     complete_or_absent,
     read_patiently,
+    remove_tree,
     replace_file,
     store_errors,
 )
@@ -84,16 +84,23 @@ class Store:
         return self.path(kind, key).is_dir()
 
     @contextlib.contextmanager
-    def create(self, kind: str, key: str) -> Iterator[Path]:
+    def create(self, kind: str, key: str, *, replacing: bool = False) -> Iterator[Path]:
         """Give a temporary folder that becomes the entry when the block ends without an exception.
 
         The SHA-256 of every JSON file is written next to it.
+
+        Args:
+            kind: Of the entry.
+            key: Of the entry.
+            replacing: Whether it takes the place of an entry of that key; else that one stays.
         """
         partial = self._temporary(kind, key)
         with store_errors(self.root), complete_or_absent(self.path(kind, key), partial):
             yield partial
             for file in sorted(partial.glob("*.json")):
                 seal(file, f"{kind}/{key}")
+            if replacing:
+                self.discard(kind, key)
 
     def discard(self, kind: str, key: str) -> None:
         """Remove an entry that is no longer needed; at any moment it is complete or absent."""
@@ -102,7 +109,7 @@ class Store:
             partial.parent.mkdir(exist_ok=True)
             with contextlib.suppress(FileNotFoundError):  # another process was first
                 self.path(kind, key).rename(partial)
-                shutil.rmtree(partial)
+                remove_tree(partial)
 
     def set_aside(self, kind: str, key: str, reason: str) -> None:
         """Move a damaged entry to `corrupt/`, so that it is made again, and log a warning.

@@ -145,7 +145,7 @@ def _errors_of_rows(suite: PictureTask, row: int | None = None) -> Iterator[None
     """
     try:
         yield
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         require_of_a_cell(error)
         if type(error).__module__.split(".")[0] in OURS:
             raise
@@ -154,7 +154,7 @@ def _errors_of_rows(suite: PictureTask, row: int | None = None) -> Iterator[None
         raise RowError(f"{place}: {cause(error)}") from error
 
 
-def _row_of(error: Exception) -> int | None:
+def _row_of(error: BaseException) -> int | None:
     """The number of the row in lmms-eval's innermost frame that has one."""
     frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
     numbers = [

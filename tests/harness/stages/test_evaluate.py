@@ -67,7 +67,7 @@ def test_r37_what_a_scorer_raises_fails_its_cell_alone(small, tmp_path, monkeypa
     monkeypatch.setattr(evaluation, "judge", judge)
     code, text = small("method=fp", TWO)
     assert code == 1
-    assert f"fp on POPE: FAILED: {type(error).__name__}" in text
+    assert f"fp on POPE: FAILED: POPE, row 0 of its data: {type(error).__name__}" in text
     assert "Traceback" not in text
     assert suites_done(tmp_path / "runs") == ["mini_gqa"]
     assert [one["suite"] for one in failures(tmp_path / "runs")] == ["mini_pope"]

@@ -1,6 +1,9 @@
 import pytest
 
+from harness.errors import ConfigError
+from harness.evaluation import registry
 from harness.evaluation.lmms_model import LuqModel
+from harness.evaluation.pictures import mini
 from harness.stages.base import read_job
 from harness.stages.status import Workload, states
 from harness.store.store import Store
@@ -47,7 +50,7 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
     seen, ask = [], LuqModel._generate
 
     def look():
-        seen.append([state for _, state in states([read_job(given)])])
+        seen.append([state for _, state in states([read_job(given)])[0]])
 
     monkeypatch.setattr(
         "harness.stages.evaluate.make_variant",
@@ -83,3 +86,22 @@ def test_a_cell_runs_from_its_quantization_on_until_it_is_done_or_failed(
     look()
     assert seen[-1] == ["failed"] * 2
     assert not list((Store(tmp_path / "runs").root / "claims").iterdir())
+
+
+def test_r37_a_suite_that_cannot_be_opened_hides_no_other(run, tmp_path, narrow_model, monkeypatch):
+    given = [f"model.path={narrow_model}", "method=rtn3", "limit=4", "batch_size=12"]
+    both = "suite.tasks=[mini_gqa,mini_pope]"
+    assert run(*given, "suite=mini_gqa")[0] == 0
+    real = mini.open_suites
+
+    def open_suites(settings, *rest):
+        if "mini_pope" in settings.tasks:
+            raise ConfigError("the hub cannot be reached")
+        return real(settings, *rest)
+
+    monkeypatch.setitem(registry.KINDS, "mini", open_suites)
+    code, said = run(*given, both, "stage=status")
+    assert code == 1
+    assert "1 done, 0 running, 0 failed, 0 missing, 0 outdated, 1 unopened" in said
+    assert "unopened: the hub cannot be reached" in said
+    assert run(*given, "suite=mini_pope", "stage=status")[0] == 2
