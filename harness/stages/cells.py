@@ -181,6 +181,7 @@ def fill_cell(
     result_key, result = suite.answer(context, variant.digest, config.limit)
     cell = Cell(
         **_request(job),
+        model_digest=context.loaded.digest,
         paper_bits=variant.paper_bits,
         stored_bits=variant.stored_bits,
         stored_bytes=variant.stored_bytes,

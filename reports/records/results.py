@@ -127,6 +127,8 @@ class Cell(Strict):
     """One variant on one suite: how it was made, what it stores, and where its result lies.
 
     Attributes:
+        model: its name in the configuration.
+        model_digest: of the files that the model was read from; "" in cells of earlier versions.
         low: short name of the low-bit quantizer, "none" where all blocks get the high one.
         high: short name of the other quantizer, "none" for full precision.
         low_quantizer: the low-bit quantizer as data, `method` and every field; None where there is
@@ -150,6 +152,7 @@ class Cell(Strict):
 
     schema_version: Version = SCHEMA_VERSION
     model: str
+    model_digest: str = ""
     method: str
     low: str
     high: str

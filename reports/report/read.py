@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from reports.records.entries import (
@@ -34,14 +35,15 @@ def read_store(root: Path) -> tuple[list[CellResult], list[Failure], list[Proble
     """Read all complete cells with their results, the recorded failures, and what is unreadable.
 
     Of cells that differ only in the number of questions, the one with most is taken. Two results of
-    equally many questions that differ in a score are a problem; the first by name is taken.
+    equally many questions that differ in a score are a problem; the first by name is taken. Models
+    of one name and of other files have a part of their digest behind their name.
     """
     problems: list[Problem] = []
     cells: dict[tuple[object, ...], list[CellResult]] = {}
-    for path in sorted((root / CELLS).glob(f"*/{CELL_FILE}")):
-        one = _read_cell(root, path, problems)
-        if one is None:
-            continue
+    paths = sorted((root / CELLS).glob(f"*/{CELL_FILE}"))
+    read = [(path, one) for path in paths if (one := _read_cell(root, path, problems)) is not None]
+    named = _named_apart([one for _, one in read])
+    for (path, _), one in zip(read, named, strict=True):
         kept = cells.setdefault(_identity(one.cell), [])
         settings = settings_of(one.cell)
         same = [other for other in kept if agree(settings, settings_of(other.cell))]
@@ -92,6 +94,19 @@ def _read_cell(root: Path, path: Path, problems: list[Problem]) -> CellResult | 
         problems.append(Problem(str(result_path), str(error)))
         return None
     return CellResult(cell, result)
+
+
+def _named_apart(cells: Sequence[CellResult]) -> list[CellResult]:
+    """The cells with their models named so that no two models have one name."""
+    digests: dict[str, set[str]] = {}
+    for one in cells:
+        digests.setdefault(one.cell.model, set()).add(one.cell.model_digest)
+    return [
+        replace(one, cell=one.cell.model_copy(update={"model": f"{one.cell.model} {digest[:6]}"}))
+        if (digest := one.cell.model_digest) and len(digests[one.cell.model] - {""}) > 1
+        else one
+        for one in cells
+    ]
 
 
 def _identity(cell: Cell) -> tuple[object, ...]:

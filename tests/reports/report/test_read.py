@@ -67,6 +67,25 @@ def test_two_results_for_one_cell_are_reported_unless_they_agree(tmp_path):
     assert problem.reason.replace("'", "&#39;") in (tmp_path / "report" / "index.html").read_text()
 
 
+def test_r30_models_of_one_name_and_other_files_are_never_compared(tmp_path):
+    add_cell(tmp_path, key="old", method="fp", high="none", model_digest="aaaaaaaa")
+    add_cell(tmp_path, key="c1", method="gptq4", model_digest="aaaaaaaa")
+    board, _ = write_report(tmp_path)
+    assert {(one.model, one.vs_full is None) for one in board.lines if one.label == "gptq4"} == {
+        ("mini", False)
+    }
+    add_cell(tmp_path, key="c2", method="gptq3", model_digest="bbbbbbbb")
+    add_cell(tmp_path, key="c3", method="gptq2", model_digest="")  # of an earlier version
+    board, _ = write_report(tmp_path)
+    compared = {(one.model, one.label): one.vs_full is not None for one in board.lines}
+    assert compared == {
+        ("mini aaaaaa", "fp"): False,
+        ("mini aaaaaa", "gptq4"): True,
+        ("mini bbbbbb", "gptq3"): False,
+        ("mini", "gptq2"): False,
+    }
+
+
 @pytest.mark.parametrize("name", ["../../elsewhere", "/etc", "a/b", "x" * 300, "a\x00b"])
 def test_r21_a_cell_points_to_nothing_outside_the_results(tmp_path, name):
     add_cell(tmp_path)
