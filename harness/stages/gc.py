@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
 from harness.stages.verify import size_of
-from harness.store.atomic import remove_tree, store_errors
+from harness.store.atomic import remove_tree, stats_below, store_errors
 from harness.store.kinds import KINDS, unreferenced
 from harness.store.store import CORRUPT, Store
 from reports.report.lines import bytes_text
@@ -65,10 +64,7 @@ def _garbage(root: Path, *, everything: bool) -> dict[str, list[Path]]:
 
 
 def _abandoned(path: Path) -> bool:
-    try:
-        newest = max(one.stat().st_mtime for one in [path, *path.rglob("*")])
-    except FileNotFoundError:  # a dangling link of this folder, or another process removes it
-        newest = path.lstat().st_mtime if os.path.lexists(path) else time.time()
+    newest = max((one.st_mtime for one in stats_below(path)), default=time.time())
     return time.time() - newest > ABANDONED
 
 

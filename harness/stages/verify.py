@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+import stat
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from harness.progress import Progress
 from harness.stages.base import Job, Outcome
+from harness.store.atomic import stats_below
 from harness.store.kinds import KINDS, Kind, check, set_aside, unreferenced
 from harness.store.store import Store
 from harness.store.tensors import CorruptEntry
@@ -123,15 +124,4 @@ def _is_damaged(kind: Kind, entry: Path) -> bool:
 
 def size_of(path: Path) -> int:
     """Bytes of a file, or of all files in a folder; of a link, not of what it leads to."""
-    total = 0
-    for one in _files(path):
-        with contextlib.suppress(FileNotFoundError):  # another process removes it
-            total += one.lstat().st_size
-    return total
-
-
-def _files(path: Path) -> Iterator[Path]:
-    if path.is_symlink() or path.is_file():
-        yield path
-    else:
-        yield from (one for one in path.rglob("*") if one.is_symlink() or one.is_file())
+    return sum(one.st_size for one in stats_below(path) if not stat.S_ISDIR(one.st_mode))

@@ -97,6 +97,19 @@ def read_patiently(read: Callable[[], Content], what: str) -> Content:
     raise AssertionError("unreachable")
 
 
+def stats_below(path: Path) -> Iterator[os.stat_result]:
+    """Of a path and all that is below it; links are not followed.
+
+    What another process removes at the same time is left out.
+    """
+    paths = [str(path)]
+    for folder, folders, files in os.walk(path):
+        paths += [os.path.join(folder, name) for name in (*folders, *files)]
+    for one in paths:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            yield os.lstat(one)
+
+
 def remove_tree(folder: Path) -> None:
     """Remove a folder; what another process removes at the same time is no error."""
 
