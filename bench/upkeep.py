@@ -1,6 +1,7 @@
 """`python -m bench`, its part on the upkeep of a store: how long commands take without a model.
 
-The store has 540 cells, 60 variants on nine suites, of 300 answers each. Seconds are those after
+The store has 540 cells, 60 variants on nine suites, of 300 answers each, and the suites' data, as
+one that was filled by evaluation. Seconds are those after
 all imports, of a process of its own; memory is that of the whole process.
 """
 
@@ -13,6 +14,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+from harness.evaluation.pictures.data import mini_data
 from harness.store import digest
 from harness.store.records import save_cell, save_result
 from harness.store.store import Store
@@ -59,7 +61,8 @@ def bench_upkeep() -> None:
 
 
 def fill(store: Store) -> None:
-    """Put the cells and results into a store."""
+    """Put the cells and results, and the questions, into a store."""
+    mini_data(store, tuple(f"mini_{suite}" for suite in SUITES))
     rng = random.Random(0)
     for number in range(VARIANTS):
         for suite in SUITES:
