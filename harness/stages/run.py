@@ -69,5 +69,6 @@ def run_alone(overrides: Sequence[str]) -> tuple[int, str]:
 def log_to(root: Path) -> None:
     """Log everything to a file of the store, and the harness's own warnings to the terminal too."""
     logger.remove()
-    logger.add(root / "logs" / "harness.log", level="INFO", enqueue=False)
+    log = str(root / "logs" / "harness.log").replace("{", "{{").replace("}", "}}")
+    logger.add(log, level="INFO", enqueue=False)  # which fills in the time for {time}
     logger.add(sys.stderr, level="WARNING", filter="harness", format="{level}: {message}")

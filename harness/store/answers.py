@@ -41,15 +41,19 @@ class AnswerLog:
             StoreError: A file cannot be read now, or a damaged one cannot be renamed.
         """
         answers: dict[str, dict[str, Any]] = {}
-        for path in sorted(self.folder.glob("*.json")):
+        left, gone = sorted(self.folder.glob("*.json")), False
+        while left:
+            path = left.pop(0)
             try:
                 answers.update(read_patiently(functools.partial(self.read, path), str(path)))
             except FileNotFoundError:
-                continue  # another process merged it with the others
+                gone = True  # another process merged it with others, into a file that may be new
             except (OSError, ValueError, KeyError, TypeError) as error:
                 logger.warning(f"{path} is damaged ({error}); its questions are asked again")
                 with store_errors(self.store.root), contextlib.suppress(FileNotFoundError):
                     path.rename(path.with_suffix(".damaged"))
+            if gone and not left:
+                left, gone = sorted(self.folder.glob("*.json")), False
         return answers
 
     @staticmethod

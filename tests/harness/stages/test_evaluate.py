@@ -131,3 +131,14 @@ def test_r37_a_launchers_process_returns_the_failure_instead_of_raising_it(
     result = run_one(3, [*given, f"store={tmp_path / 'runs'}"])
     assert (result.number, result.code) == (3, 1)
     assert "odd tokenizer" in result.reason
+
+
+@pytest.mark.parametrize("name", ["{time} {y}", "[x] %s $HOME", "<b> ü,=;#"])
+def test_r21_a_store_may_have_any_name(run, tmp_path, narrow_model, name):
+    store = tmp_path / name
+    given = [*SMALL, f"model.path={narrow_model}", "method=fp", "suite=mini_gqa"]
+    code, text = run(*given, f"store='{store}'")
+    assert code == 0, text
+    assert (store / "results.csv").exists()
+    assert (store / "logs" / "harness.log").exists()
+    assert list(tmp_path.iterdir()) == [store]

@@ -114,3 +114,20 @@ def test_r35_a_kill_at_any_step_of_gc_leaves_every_entry_complete_or_absent(tmp_
         assert not any(kind.damaged for kind in inspect(root).values())
         fill()
     assert kills > 6
+
+
+def test_r35_answers_that_another_process_joins_while_they_are_read_are_found(store, monkeypatch):
+    log = AnswerLog(store, "key")
+    for first in (0, 2, 4):
+        log.append(answers(first, first + 2))
+    read, seen = AnswerLog.read, []
+
+    def read_late(path):
+        if not seen:  # the files are listed, and none is read
+            seen.append(path)
+            monkeypatch.setattr(AnswerLog, "read", staticmethod(read))
+            AnswerLog(store, "key").compact(answers(0, 6))
+        return read(path)
+
+    monkeypatch.setattr(AnswerLog, "read", staticmethod(read_late))
+    assert log.load() == answers(0, 6)
