@@ -13,7 +13,7 @@ from tasks.mini.questions.mme import MME_SKILLS, mme_picture
 from tasks.mini.questions.question import OPTION_LETTERS, Question, Skill, as_choice
 from tasks.mini.world.drawing import draw
 from tasks.mini.world.language import words_on_signs
-from tasks.mini.world.pictures import COLORS, IMAGE_PIXELS, KINDS, Picture, Scene, Sign
+from tasks.mini.world.pictures import COLORS, KINDS, Picture, Scene, Sign
 from tasks.mini.world.sampling import random_picture
 
 Row = dict[str, Any]
@@ -135,14 +135,15 @@ def textvqa_rows(d: Drawer, count: int) -> Iterator[Row]:
     for number in range(count):
         picture, question = d.ask("sign", reading.textvqa)
         assert isinstance(picture, Sign)
+        image = d.draw(picture)
         yield {
             "image_id": f"mini{number:06d}",
             "question_id": number,
             "question": question.text,
             "question_tokens": question.text.lower().rstrip("?").split(),
-            "image": d.draw(picture),
-            "image_width": IMAGE_PIXELS,
-            "image_height": IMAGE_PIXELS,
+            "image": image,
+            "image_width": image.width,
+            "image_height": image.height,
             "answers": _ten_answers(d.rng, question),
             "image_classes": ["Sign"],
             "set_name": "val",

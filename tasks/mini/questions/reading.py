@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 
 from tasks.mini.questions.question import Question
-from tasks.mini.world.pictures import GRID, Chart, Form, Picture, Sign
+from tasks.mini.world.pictures import Chart, Form, Picture, Sign
 
 
 def textvqa(picture: Picture, rng: random.Random) -> Question | None:
@@ -34,7 +34,7 @@ def chartqa_value(picture: Picture, rng: random.Random) -> Question | None:
     """The value of a bar."""
     if not isinstance(picture, Chart):
         return None
-    place = rng.randrange(GRID)
+    place = rng.randrange(len(picture.colors))
     return Question(
         "chartqa",
         "augmented_test",
@@ -66,7 +66,7 @@ def chartqa_count(picture: Picture, rng: random.Random) -> Question | None:
     """How many bars are higher than a bound."""
     if not isinstance(picture, Chart):
         return None
-    bound = rng.randint(2, 6)
+    bound = rng.randint(2, 2 * picture.size[0] - 2)
     return Question(
         "chartqa",
         "human_test",

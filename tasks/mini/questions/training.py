@@ -9,7 +9,7 @@ import random
 
 from tasks.mini.questions.question import Question
 from tasks.mini.world.boards import board_meaning, board_program
-from tasks.mini.world.pictures import GRID, Board, Chart, Form, Picture, Scene, Sign
+from tasks.mini.world.pictures import Board, Chart, Form, Picture, Scene, Sign
 
 
 def caption(picture: Picture, rng: random.Random) -> Question | None:
@@ -26,7 +26,9 @@ def caption(picture: Picture, rng: random.Random) -> Question | None:
             ", ".join(f"{icon} {code}" for icon, code in fields),
         )
     if isinstance(picture, Chart):
-        bars = rng.sample(list(zip(picture.colors, picture.heights, strict=True)), GRID)
+        bars = rng.sample(
+            list(zip(picture.colors, picture.heights, strict=True)), len(picture.colors)
+        )
         return Question(
             "caption",
             "chart",
@@ -48,14 +50,16 @@ def caption(picture: Picture, rng: random.Random) -> Question | None:
             " ".join(c for line in picture.lines for c in line.strip()),
         )
     cells = {(g.row, g.column): f"{g.color} {g.symbol}" for g in picture.glyphs()}
-    rows = [", ".join(cells.get((r, c), "empty") for c in range(GRID)) for r in range(GRID)]
-    return Question("caption", "scene", "Describe the image.", "; ".join(rows))
+    rows, columns = (range(count) for count in picture.size)
+    lines = [", ".join(cells.get((r, c), "empty") for c in columns) for r in rows]
+    return Question("caption", "scene", "Describe the image.", "; ".join(lines))
 
 
 def _grid(picture: Picture, what: str) -> Question:
     """One token a cell in reading order: the cell to look at is always equally far away."""
     cells = {(g.row, g.column): getattr(g, what) for g in picture.glyphs()}
-    tokens = [cells.get((r, c), "empty") for r in range(GRID) for c in range(GRID)]
+    rows, columns = (range(count) for count in picture.size)
+    tokens = [cells.get((r, c), "empty") for r in rows for c in columns]
     return Question(
         "caption",
         "grid",

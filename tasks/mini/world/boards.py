@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from tasks.mini.world.language import DICTIONARY
 from tasks.mini.world.pictures import Board, Picture
 
@@ -10,10 +12,11 @@ def board_sum(picture: Picture) -> int | None:
     """The value of a one-line sum; None where the picture shows none."""
     if not isinstance(picture, Board):
         return None
-    text = "".join(picture.lines).strip()
-    if len(text) == 3 and text[1] in "+-" and text[0].isdigit() and text[2].isdigit():
-        return int(text[0]) + int(text[2]) if text[1] == "+" else int(text[0]) - int(text[2])
-    return None
+    parts = re.fullmatch(r"(\d+)([+-])(\d+)", "".join(picture.lines).strip())
+    if parts is None:
+        return None
+    first, second = int(parts[1]), int(parts[3])
+    return first + second if parts[2] == "+" else first - second
 
 
 def board_meaning(picture: Picture) -> str | None:

@@ -13,7 +13,6 @@ from tasks.mini.world.pictures import (
     BAR,
     CELL_PIXELS,
     COLORS,
-    IMAGE_PIXELS,
     KINDS,
     Picture,
 )
@@ -22,7 +21,7 @@ Mask = NDArray[np.float32]
 
 
 def draw(picture: Picture, rng: random.Random) -> Image.Image:
-    """The picture as 64 x 64 RGB pixels.
+    """The picture as RGB pixels, 16 x 16 a cell.
 
     Glyphs are shifted by up to one pixel, colours and background jittered, pixel noise added.
 
@@ -31,9 +30,9 @@ def draw(picture: Picture, rng: random.Random) -> Image.Image:
         rng: Seeds all of this.
     """
     noise = np.random.default_rng(rng.getrandbits(64))
-    canvas = np.full(
-        (IMAGE_PIXELS, IMAGE_PIXELS, 3), noise.uniform(12, 48, size=3), dtype=np.float32
-    )
+    rows, columns = picture.size
+    shape = (rows * CELL_PIXELS, columns * CELL_PIXELS, 3)
+    canvas = np.full(shape, noise.uniform(12, 48, size=3), dtype=np.float32)
     for glyph in picture.glyphs():
         if glyph.symbol == BAR:
             mask = np.zeros((CELL_PIXELS, CELL_PIXELS), dtype=np.float32)

@@ -1,7 +1,8 @@
-"""What a picture shows: a 4 x 4 grid of cells, one glyph a cell.
+"""What a picture shows: a grid of cells, one glyph a cell.
 
-Cells coincide with the 16-pixel patches of the vision tower. There are five kinds of picture, one
-dataclass each; `glyphs()` of each says what `drawing.draw` turns into pixels.
+Cells have 16 pixels a side, as the patches of the vision tower. A picture has 4 x 4 of them unless
+its `size` says otherwise. There are six kinds of picture, one dataclass each; `glyphs()` of each
+says what `drawing.draw` turns into pixels. The embedded model knows the first five.
 """
 
 from __future__ import annotations
@@ -11,6 +12,8 @@ from dataclasses import dataclass
 GRID = 4
 CELL_PIXELS = 16
 IMAGE_PIXELS = GRID * CELL_PIXELS
+Size = tuple[int, int]  # rows and columns
+SMALL: Size = (GRID, GRID)
 
 COLORS: dict[str, tuple[int, int, int]] = {
     "red": (225, 45, 45),
@@ -44,8 +47,8 @@ class Glyph:
     """What one cell shows.
 
     Attributes:
-        row: From the top, 0 to 3.
-        column: From the left, 0 to 3.
+        row: From the top, from 0 on.
+        column: From the left, from 0 on.
         symbol: A kind, a letter, a digit, one of `+-=>?`, or `bar`.
         color: A name in `COLORS`.
         fill: Share of the cell that a bar covers.
@@ -73,6 +76,7 @@ class Scene:
     """Objects in distinct cells."""
 
     things: tuple[Thing, ...]
+    size: Size = SMALL
 
     def glyphs(self) -> list[Glyph]:
         """One for each object."""
@@ -106,6 +110,7 @@ class Sign:
 
     words: tuple[Word, Word]
     things: tuple[Thing, ...]
+    size: Size = SMALL
 
     def glyphs(self) -> list[Glyph]:
         """One for each letter, then one for each object."""
@@ -117,11 +122,12 @@ class Sign:
 
 @dataclass(frozen=True)
 class Form:
-    """Four rows: an icon as the field's name, then a code of three characters."""
+    """Rows, each an icon as the field's name, then a code of three characters or more."""
 
     fields: tuple[tuple[str, str], ...]
     icon_colors: tuple[str, ...]
     ink: str
+    size: Size = SMALL
 
     def glyphs(self) -> list[Glyph]:
         """Row by row: the icon, then the characters of its code."""
@@ -136,17 +142,18 @@ class Form:
 
 @dataclass(frozen=True)
 class Chart:
-    """Four bars of different colours; heights are 1 to 8, two units a cell."""
+    """Bars of different colours, one a column; heights are from 1 on, two units a cell."""
 
     colors: tuple[str, ...]
     heights: tuple[int, ...]
+    size: Size = SMALL
 
     def glyphs(self) -> list[Glyph]:
         """Column by column: the cells that the bar covers, full or half."""
         cells = []
         for column, (color, height) in enumerate(zip(self.colors, self.heights, strict=True)):
-            for row in range(GRID):
-                units = height - 2 * (GRID - 1 - row)
+            for row in range(self.size[0]):
+                units = height - 2 * (self.size[0] - 1 - row)
                 if units > 0:
                     cells.append(Glyph(row, column, BAR, color, fill=min(units, 2) / 2))
         return cells
@@ -160,6 +167,7 @@ class Board:
 
     lines: tuple[str, ...]
     inks: tuple[str, ...]
+    size: Size = SMALL
 
     def glyphs(self) -> list[Glyph]:
         """One for each character but the spaces."""
@@ -171,4 +179,27 @@ class Board:
         ]
 
 
-Picture = Scene | Sign | Form | Chart | Board
+@dataclass(frozen=True)
+class Emblem:
+    """Symbols next to each other, which stand for a person of `world.facts`.
+
+    Attributes:
+        symbols: Kind and colour of each, from the left.
+        row: Of all of them.
+        column: Of the first.
+    """
+
+    symbols: tuple[tuple[str, str], ...]
+    row: int
+    column: int
+    size: Size = SMALL
+
+    def glyphs(self) -> list[Glyph]:
+        """One for each symbol."""
+        return [
+            Glyph(self.row, self.column + place, kind, color)
+            for place, (kind, color) in enumerate(self.symbols)
+        ]
+
+
+Picture = Scene | Sign | Form | Chart | Board | Emblem
