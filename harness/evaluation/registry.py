@@ -58,11 +58,11 @@ def open_suites(
 
 
 def _require_score(name: str, suite: Suite) -> None:
-    """Refuse a suite that would be evaluated and have no score in any table."""
-    if not any(metric.primary for metric in suite.metrics.values()):
+    """Refuse a suite whose scores no table would show; one without metrics only writes answers."""
+    if suite.metrics and not any(metric.primary for metric in suite.metrics.values()):
         raise ConfigError(
-            f"suite {name}: none of its metrics ({', '.join(suite.metrics) or 'it has none'}) is"
-            " primary, so that no table has a score of it; mark one `primary: true`"
+            f"suite {name}: none of its metrics ({', '.join(suite.metrics)}) is primary, so that no"
+            " table has a score of it; mark one `primary: true`"
         )
 
 

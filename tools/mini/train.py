@@ -28,6 +28,7 @@ from torch.nn import functional
 
 from tasks.mini.questions.skills import SKILL_NAMES
 from tasks.mini.world.language import build_tokenizer
+from tools.mini.layout import LlavaLayout
 from tools.mini.model import build_model, build_processor
 from tools.mini.training_data import IGNORED, Diet, Floats, TrainingRows, collate
 
@@ -176,15 +177,14 @@ class Trainer:
         # The data's seed holds the step at which this run began: a resumed run does not repeat its
         # rows.
         seed = hash((options.seed, self.rank, self.step))
-        stream = iter(TrainingRows(self.processor, options.length, seed, self.diet))
+        layout = LlavaLayout(self.processor)
+        stream = iter(TrainingRows(layout, options.length, seed, self.diet))
         began, seconds_before = time.monotonic(), self.seconds
         counts = np.zeros((2, len(SKILL_NAMES)))
         losses: list[float] = []
         while self.step < options.steps:
             rows = list(itertools.islice(stream, options.rows))
-            batch = collate(
-                rows, options.length, self.tokenizer.pad_token_id, self.processor.image_processor
-            )
+            batch = collate(rows, options.length, layout)
             loss, predicted = self._update(batch)
             self.step += 1
             self.sequences += options.processes * sum(len(row.images) for row in rows)

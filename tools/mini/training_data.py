@@ -7,21 +7,20 @@ what the model sees in training is what it sees when one question is asked.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import LlavaProcessor
-from transformers.models.clip.image_processing_pil_clip import CLIPImageProcessorPil
 
 from tasks.mini.questions.skills import SKILL_NAMES, SKILLS
 from tasks.mini.world import language
 from tasks.mini.world.drawing import draw
+from tasks.mini.world.pictures import SMALL, Size
 from tasks.mini.world.sampling import random_picture
 from tools.mini.drills import option_drill, verification_drill
-from tools.mini.model import IMAGE_TOKENS
+from tools.mini.layout import Layout, Position
 
 Floats = NDArray[np.float64]
 QUESTIONS_PER_PICTURE = 5
@@ -35,16 +34,16 @@ class Row:
     Attributes:
         tokens: Ids.
         labels: Ids that are trained, else IGNORED.
-        positions: Of the token; questions about one picture all begin behind it.
+        positions: Of the token along each axis; questions about one picture all begin behind it.
         segment: Number of the picture or text that the token belongs to.
         question: Number of the question about it, 0 for the picture or text itself.
         skill: Index into SKILL_NAMES on answers, else -1.
-        images: (64, 64, 3) uint8 each.
+        images: (height, width, 3) uint8 each.
     """
 
     tokens: list[int] = field(default_factory=list)
     labels: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
+    positions: list[Position] = field(default_factory=list)
     segment: list[int] = field(default_factory=list)
     question: list[int] = field(default_factory=list)
     skill: list[int] = field(default_factory=list)
@@ -54,15 +53,15 @@ class Row:
         self,
         tokens: list[int],
         labels: list[int],
-        start: int,
+        positions: Sequence[Position],
         segment: int,
         question: int,
         skill: int = -1,
     ) -> None:
-        """Append tokens that follow each other from position `start` on."""
+        """Append tokens."""
         self.tokens += tokens
         self.labels += labels
-        self.positions += range(start, start + len(tokens))
+        self.positions += positions
         self.segment += [segment] * len(tokens)
         self.question += [question] * len(tokens)
         # The end-of-answer token at the end is always easy: it does not count for a skill's
@@ -103,33 +102,28 @@ class TrainingRows:
     """An endless stream of rows from one seed.
 
     Args:
-        processor: Its tokenizer and image processor are used.
+        layout: Of the model's form.
         length: Tokens of a row.
         seed: Equal seeds and equal diets give equal rows.
         diet: How often each skill is drawn; read again for every picture.
         text_share: Chance that a text comes next, not a picture.
+        sizes: Of pictures, each as often as the others.
     """
 
     def __init__(
         self,
-        processor: LlavaProcessor,
+        layout: Layout,
         length: int,
         seed: int,
         diet: Diet,
         text_share: float = 0.15,
+        sizes: Sequence[Size] = (SMALL,),
     ):
-        self.tokenizer = processor.tokenizer
-        self.image_processor = processor.image_processor
+        self.layout, self.tokenizer, self.sizes = layout, layout.tokenizer, sizes
         self.length, self.diet, self.text_share = length, diet, text_share
         self.rng = random.Random(seed)
         self._cache: dict[str, list[int]] = {}
         self._words = language.words_on_signs(held_out=False)
-        encode = self.tokenizer.encode
-        self._text_head = encode("<s>USER: ")
-        self._head = (
-            self._text_head + [self.tokenizer.convert_tokens_to_ids("<image>")] * IMAGE_TOKENS
-        )
-        self._ask, self._end = encode(" ASSISTANT:"), [self.tokenizer.eos_token_id]
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a text, cached."""
@@ -163,26 +157,34 @@ class TrainingRows:
         room = self.length - len(row.tokens)
         if self.rng.random() < 0.75:
             question = self.rng.choice((option_drill, verification_drill))(self.rng)
-            prompt = self._text_head + self.encode(question.prompt) + self._ask
-            answer = self.encode(question.target) + self._end
+            prompt = self.layout.text_head + self.encode(question.prompt) + self.layout.ask
+            answer = self.encode(question.target) + self.layout.end
             tokens, labels = prompt + answer, [IGNORED] * len(prompt) + answer
         else:
             tokens = [self.tokenizer.bos_token_id, *self.encode(language.random_text(self.rng, 5))]
             labels = [IGNORED, *tokens[1:]]
-        row.add(tokens[:room], labels[:room], 0, segment, 0)
+        positions = self._from(0, len(tokens[:room]))
+        row.add(tokens[:room], labels[:room], positions, segment, 0)
+
+    def _from(self, start: int, count: int) -> list[Position]:
+        """Positions that follow each other."""
+        return [(start + place,) * self.layout.axes for place in range(count)]
 
     def _add_picture(self, row: Row, segment: int) -> None:
         rng, weights = self.rng, self.diet.weights()
         first = rng.choices(SKILL_NAMES, list(weights))[0]
         kind = SKILLS[first][0]
-        picture = random_picture(kind, rng, self.word)
+        size = rng.choice(self.sizes) if len(self.sizes) > 1 else self.sizes[0]
+        picture = random_picture(kind, rng, self.word, size)
+        head, positions = self.layout.head(picture.size)
+        behind = max(positions[-1]) + 1
         related = [
             name for name in SKILL_NAMES if SKILLS[name][0].split(":")[0] == kind.split(":")[0]
         ]
         shares = [weights[SKILL_NAMES.index(name)] for name in related]
         prompts: set[str] = set()
         parts: list[tuple[list[int], list[int], int]] = []
-        used = len(row.tokens) + len(self._head)
+        used = len(row.tokens) + len(head)
         for name in [first, *rng.choices(related, shares, k=2 * QUESTIONS_PER_PICTURE)]:
             question = SKILLS[name][1](picture, rng)
             if (
@@ -192,8 +194,8 @@ class TrainingRows:
             ):
                 continue
             prompt, answer = (
-                self.encode(question.prompt) + self._ask,
-                self.encode(question.target) + self._end,
+                self.encode(question.prompt) + self.layout.ask,
+                self.encode(question.target) + self.layout.end,
             )
             if used + len(prompt) + len(answer) > self.length:
                 continue
@@ -204,27 +206,24 @@ class TrainingRows:
             )
         if not parts:
             return
-        row.add(self._head, [IGNORED] * len(self._head), 0, segment, 0)
+        row.add(head, [IGNORED] * len(head), positions, segment, 0)
         row.images.append(np.asarray(draw(picture, rng)))
         for number, (tokens, labels, skill) in enumerate(parts, start=1):
-            row.add(tokens, labels, len(self._head), segment, number, skill)
+            row.add(tokens, labels, self._from(behind, len(tokens)), segment, number, skill)
 
 
-def collate(
-    rows: list[Row], length: int, pad: int, image_processor: CLIPImageProcessorPil
-) -> dict[str, torch.Tensor]:
+def collate(rows: list[Row], length: int, layout: Layout) -> dict[str, torch.Tensor]:
     """Rows as tensors.
 
     Args:
         rows: B of them.
         length: T, to which they are padded or cut.
-        pad: Id of the padding token.
-        image_processor: Whose mean and standard deviation are used.
+        layout: Of the model's form.
 
     Returns:
-        `input_ids`, `labels`, `position_ids` and `skill` (B, T) int64; `attention` (B, 1, T, T)
-        bool, True where a token may look; `pixel_values` (N, 3, 64, 64) float32, the pictures of
-        all rows.
+        `input_ids`, `labels` and `skill` (B, T) int64; `position_ids` (B, T), or (axes, B, T) for
+        more than one; `attention` (B, 1, T, T) bool, True where a token may look; and what
+        `layout.pixels` gives for the pictures of all rows.
     """
 
     def padded(values: Iterable[list[int]], fill: int) -> torch.Tensor:
@@ -235,14 +234,15 @@ def collate(
     causal = torch.ones(length, length, dtype=torch.bool).tril()
     same_segment = segment[:, :, None] == segment[:, None, :]
     visible = (question[:, None, :] == 0) | (question[:, :, None] == question[:, None, :])
-    images = np.stack([image for row in rows for image in row.images]).astype(np.float32) / 255
-    mean = np.asarray(image_processor.image_mean, dtype=np.float32)
-    std = np.asarray(image_processor.image_std, dtype=np.float32)
+    axes = [
+        padded(([position[axis] for position in row.positions] for row in rows), 0)
+        for axis in range(layout.axes)
+    ]
     return {
-        "input_ids": padded((row.tokens for row in rows), pad),
+        "input_ids": padded((row.tokens for row in rows), layout.tokenizer.pad_token_id),
         "labels": padded((row.labels for row in rows), IGNORED),
-        "position_ids": padded((row.positions for row in rows), 0),
+        "position_ids": axes[0] if len(axes) == 1 else torch.stack(axes),
         "skill": padded((row.skill for row in rows), -1),
         "attention": (causal & same_segment & visible)[:, None],
-        "pixel_values": torch.from_numpy(((images - mean) / std).transpose(0, 3, 1, 2).copy()),
+        **layout.pixels([image for row in rows for image in row.images]),
     }

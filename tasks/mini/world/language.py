@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping, Sequence
 
 from tokenizers import AddedToken, Tokenizer, decoders, models, pre_tokenizers
 from transformers import PreTrainedTokenizerFast
@@ -84,29 +85,45 @@ PUNCTUATION = "?.,:;-+=>"
 SPECIAL_TOKENS = {"pad": "<pad>", "unk": "<unk>", "bos": "<s>", "eos": "</s>", "image": "<image>"}
 
 
-def build_tokenizer() -> PreTrainedTokenizerFast:
-    """A WordPiece tokenizer of the templates' words; all others are spelled letter by letter."""
+def build_tokenizer(
+    special: Mapping[str, str] = SPECIAL_TOKENS,
+    syllables: Sequence[str] = (),
+    words: Sequence[str] = WHOLE_WORDS,
+) -> PreTrainedTokenizerFast:
+    """A WordPiece tokenizer of the templates' words; all others are spelled letter by letter.
+
+    Args:
+        special: Token by its role; roles other than pad, unk, bos and eos are the model's own.
+        syllables: Further pieces of words, at their beginning and inside.
+        words: That are one token each.
+    """
     pieces = [*LETTERS, *DIGITS, *PUNCTUATION, *(f"##{c}" for c in LETTERS + DIGITS)]
-    vocabulary = {token: i for i, token in enumerate([*SPECIAL_TOKENS.values(), *pieces])}
+    pieces += [*syllables, *(f"##{one}" for one in syllables)]
+    vocabulary = {token: i for i, token in enumerate([*special.values(), *pieces])}
     tokenizer = Tokenizer(
-        models.WordPiece(vocabulary, unk_token=SPECIAL_TOKENS["unk"], max_input_chars_per_word=64)
+        models.WordPiece(vocabulary, unk_token=special["unk"], max_input_chars_per_word=64)
     )
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
     tokenizer.decoder = decoders.WordPiece(prefix="##", cleanup=False)
     tokenizer.add_special_tokens(
-        [AddedToken(t, special=True, normalized=False) for t in SPECIAL_TOKENS.values()]
+        [AddedToken(t, special=True, normalized=False) for t in special.values()]
     )
     # single_word: "in" is a word of the templates, "ink" is spelled.
     tokenizer.add_tokens(
-        [AddedToken(w, single_word=True, normalized=False) for w in WHOLE_WORDS if w not in LETTERS]
+        [AddedToken(w, single_word=True, normalized=False) for w in words if w not in LETTERS]
     )
     return PreTrainedTokenizerFast(
         tokenizer_object=tokenizer,
         padding_side="left",
         model_max_length=256,
-        extra_special_tokens={"image_token": SPECIAL_TOKENS["image"]},
-        **{f"{name}_token": token for name, token in SPECIAL_TOKENS.items() if name != "image"},
+        extra_special_tokens={
+            f"{name}_token": token for name, token in special.items() if name not in _USUAL
+        },
+        **{f"{name}_token": token for name, token in special.items() if name in _USUAL},
     )
+
+
+_USUAL = ("pad", "unk", "bos", "eos")  # roles that every tokenizer of transformers knows
 
 
 def words_on_signs(*, held_out: bool) -> tuple[str, ...]:

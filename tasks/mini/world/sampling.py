@@ -37,7 +37,8 @@ def random_picture(
         kind: Scene, sign, form, chart, board, or board:CONTENT (see `random_board`).
         rng: Source of all randomness but the words'.
         word: Gives the words on signs, no longer than a row.
-        size: Rows and columns, at least 4; at most 16 rows of a form and 8 columns of a chart.
+        size: Rows and columns, at least 4. A form has no more rows than there are kinds, a chart no
+            more columns than there are colours.
     """
     name, _, content = kind.partition(":")
     if name == "scene":
@@ -45,9 +46,9 @@ def random_picture(
     if name == "sign":
         return random_sign(rng, word, size)
     if name == "form":
-        return random_form(rng, size)
+        return random_form(rng, (min(size[0], len(KINDS)), size[1]))
     if name == "chart":
-        return random_chart(rng, size)
+        return random_chart(rng, (size[0], min(size[1], len(COLORS))))
     return random_board(rng, content=content or None, size=size)
 
 

@@ -11,6 +11,7 @@ from hydra.core.plugins import Plugins
 from hydra.types import RunMode
 
 from harness.cli.command import Command
+from harness.config import compose
 from harness.stages.base import Outcome
 from harness.stages.registry import STAGES, Stage
 from reports.report.lines import CellResult
@@ -161,7 +162,16 @@ def test_a_folder_of_ones_own_configuration_reaches_every_job(run, tmp_path, nar
     assert run("method=rtn5")[0] == 2
 
 
-def test_each_job_of_a_sweep_is_composed_once(run, store, monkeypatch):
+@pytest.mark.parametrize(
+    ("jobs", "composed_files"),
+    [
+        (["method=fp,rtn4", "suite=mini_gqa,mini_pope"], 4),
+        (["method=fp", "suite=mini_gqa", "calibration.seed=range(4)"], 1),
+    ],
+)
+def test_each_job_of_a_sweep_is_composed_once_and_plain_values_share_the_files(
+    run, store, monkeypatch, jobs, composed_files
+):
     composed, real = [], ConfigLoaderImpl.load_configuration
 
     def load(self, *arguments, **options):
@@ -169,9 +179,12 @@ def test_each_job_of_a_sweep_is_composed_once(run, store, monkeypatch):
         return real(self, *arguments, **options)
 
     monkeypatch.setattr(ConfigLoaderImpl, "load_configuration", load)
-    code, _ = run("-m", "stage=status", "method=fp,rtn4", "limit=4", "suite=mini_gqa,mini_pope")
+    compose._compose.cache_clear()
+    compose._composed_files.cache_clear()
+    code, said = run("-m", "stage=status", "limit=4", *jobs)
     assert code == 0
-    assert composed.count(RunMode.RUN) == 4
+    assert "4 missing" in said
+    assert composed.count(RunMode.RUN) == composed_files
 
 
 @pytest.mark.parametrize(

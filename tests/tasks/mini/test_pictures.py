@@ -12,7 +12,7 @@ from tasks.mini.world.facts import World
 from tasks.mini.world.pictures import CELL_PIXELS, SMALL, Chart, Form
 from tasks.mini.world.sampling import random_emblem, random_picture
 
-SIZES = [SMALL, (4, 8), (6, 5), (10, 8), (14, 4)]
+SIZES = [SMALL, (4, 8), (6, 5), (10, 8), (14, 4), (5, 12), (18, 6)]
 KINDS = ("scene", "sign", "form", "chart", "board")
 
 
@@ -29,9 +29,12 @@ def test_everything_lies_inside_and_no_two_glyphs_share_a_cell(kind, size):
         places = [(glyph.row, glyph.column) for glyph in picture.glyphs()]
         assert places
         assert len(places) == len(set(places))
-        assert all(0 <= row < size[0] and 0 <= column < size[1] for row, column in places)
+        rows, columns = picture.size
+        assert rows <= size[0]
+        assert columns <= size[1]
+        assert all(0 <= row < rows and 0 <= column < columns for row, column in places)
         image = draw(picture, random.Random(0))
-        assert image.size == (size[1] * CELL_PIXELS, size[0] * CELL_PIXELS)
+        assert image.size == (columns * CELL_PIXELS, rows * CELL_PIXELS)
 
 
 @pytest.mark.parametrize("kind", KINDS)
