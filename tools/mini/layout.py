@@ -24,6 +24,7 @@ class Layout(Protocol):
     Attributes:
         tokenizer: Of the model.
         axes: Of a position.
+        front: Tokens in front of a text.
         text_head: Tokens in front of a question without a picture.
         ask: Tokens between a question and its answer.
         end: Tokens behind an answer.
@@ -31,6 +32,7 @@ class Layout(Protocol):
 
     tokenizer: Any
     axes: int
+    front: list[int]
     text_head: list[int]
     ask: list[int]
     end: list[int]
@@ -49,6 +51,7 @@ class LlavaLayout:
 
     def __init__(self, processor: LlavaProcessor):
         self.tokenizer, self._images = processor.tokenizer, processor.image_processor
+        self.front = [self.tokenizer.bos_token_id]
         self.text_head = self.tokenizer.encode("<s>USER: ")
         self.ask, self.end = self.tokenizer.encode(" ASSISTANT:"), [self.tokenizer.eos_token_id]
         self._image_token = self.tokenizer.convert_tokens_to_ids("<image>")
@@ -74,6 +77,7 @@ class QwenLayout:
 
     def __init__(self, processor: QwenProcessor):
         self.tokenizer, self._images = processor.tokenizer, processor.image_processor
+        self.front: list[int] = []
         encode, token = self.tokenizer.encode, self.tokenizer.convert_tokens_to_ids
         self.text_head = encode("<|im_start|>user\n")
         self.ask = encode("<|im_end|>\n<|im_start|>assistant\n")

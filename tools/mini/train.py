@@ -1,6 +1,8 @@
-"""`python -m tools.mini.train --out FOLDER`: train the embedded model, one process a core.
+"""`python -m tools.mini.train --out FOLDER`: train an embedded model, one process a core.
 
-The same command resumes from FOLDER, which gets the checkpoints, the log and the model.
+The same command resumes from FOLDER, which gets the checkpoints, the log and the model; what a step
+sees depends on its number alone, so that a run in several sittings is one in a single sitting. On a
+GPU one process trains.
 
 Matrices are trained with Muon (Jordan et al. 2024; torch's implementation, each process
 orthogonalising its share of them), everything else with AdamW, under a cosine; gradients are
@@ -15,6 +17,7 @@ import json
 import math
 import os
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,11 +31,49 @@ from torch.nn import functional
 
 from tasks.mini.questions.skills import SKILL_NAMES
 from tasks.mini.world.language import build_tokenizer
-from tools.mini.layout import LlavaLayout
+from tasks.mini.world.pictures import SMALL, Size
+from tools.mini.deep_model import build_deep_model, build_deep_processor, build_deep_tokenizer
+from tools.mini.layout import Layout, LlavaLayout, QwenLayout
 from tools.mini.model import build_model, build_processor
-from tools.mini.training_data import IGNORED, Diet, Floats, TrainingRows, collate
+from tools.mini.training_data import IGNORED, Diet, Floats, Row, TrainingRows, collate
 
 LOG_EVERY, SAVE_EVERY = 25, 200  # steps; the diet is brought up to date with the log
+SAVE_SECONDS = 500.0  # after so many a checkpoint is written at the next line of the log
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """An embedded model that can be trained.
+
+    Attributes:
+        tokenizer: Builds it.
+        processor: Builds it from the tokenizer.
+        model: Builds it from the tokenizer, with random weights.
+        layout: Its form, made from the processor.
+        sizes: Of pictures.
+        mask: The form in which its decoder takes a mask.
+    """
+
+    tokenizer: Callable[[], Any]
+    processor: Callable[[Any], Any]
+    model: Callable[[Any], Any]
+    layout: Callable[[Any], Layout]
+    sizes: tuple[Size, ...] = (SMALL,)
+    mask: Callable[[Tensor], Any] = lambda mask: mask
+
+
+DEEP_SIZES = tuple((rows, columns) for rows in (4, 6, 9, 14) for columns in (4, 6, 9, 14))
+RECIPES: Mapping[str, Recipe] = {
+    "mini": Recipe(build_tokenizer, build_processor, build_model, LlavaLayout),
+    "mini_deep": Recipe(
+        build_deep_tokenizer,
+        build_deep_processor,
+        build_deep_model,
+        QwenLayout,
+        DEEP_SIZES,
+        lambda mask: {"full_attention": mask},
+    ),
+}
 
 
 @dataclass(frozen=True)
@@ -40,6 +81,7 @@ class Options:
     """The command's options; `parse_options` describes them."""
 
     out: Path
+    model: str
     steps: int
     stop_after_seconds: float
     rows: int
@@ -56,6 +98,7 @@ def parse_options() -> Options:
     """The options of the command line."""
     parser = argparse.ArgumentParser(prog="python -m tools.mini.train", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="checkpoint and model folder")
+    parser.add_argument("--model", choices=list(RECIPES), default="mini")
     parser.add_argument("--steps", type=int, default=8000)
     parser.add_argument(
         "--stop-after-seconds",
@@ -64,13 +107,19 @@ def parse_options() -> Options:
         help="save and stop, to be resumed later",
     )
     parser.add_argument("--rows", type=int, default=32, help="rows a step and process")
-    parser.add_argument("--length", type=int, default=128, help="tokens a row")
+    parser.add_argument(
+        "--length", type=int, default=128, help="tokens a row; a picture has one for each cell"
+    )
     parser.add_argument(
         "--lr", type=float, default=2e-3, help="peak rate of Muon (scaled to AdamW's update size)"
     )
     parser.add_argument("--adam-lr", type=float, default=1e-3)
     parser.add_argument("--warmup", type=int, default=100)
-    parser.add_argument("--processes", type=int, default=os.cpu_count() or 1)
+    parser.add_argument(
+        "--processes",
+        type=int,
+        default=1 if torch.cuda.is_available() else os.cpu_count() or 1,
+    )
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--compile", action="store_true")
     arguments = parser.parse_args()
@@ -145,10 +194,12 @@ class Trainer:
 
     def __init__(self, options: Options, rank: int):
         torch.manual_seed(options.seed)
-        self.options, self.rank = options, rank
-        self.tokenizer = build_tokenizer()
-        self.processor = build_processor(self.tokenizer)
-        self.model = build_model(self.tokenizer)
+        self.options, self.rank, self.recipe = options, rank, RECIPES[options.model]
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        tokenizer = self.recipe.tokenizer()
+        self.processor = self.recipe.processor(tokenizer)
+        self.layout = self.recipe.layout(self.processor)
+        self.model = self.recipe.model(tokenizer).to(self.device)
         self.matrices, self.others = split_parameters(self.model)
         self.muon = torch.optim.Muon(
             self.matrices[rank :: options.processes],
@@ -162,6 +213,9 @@ class Trainer:
         )
         self.step, self.seconds, self.sequences = 0, 0.0, 0
         self.diet = Diet()
+        self.stream = TrainingRows(
+            self.layout, options.length, options.seed, self.diet, sizes=self.recipe.sizes
+        )
         self.checkpoint = options.out / f"checkpoint-{rank}.pt"
         if self.checkpoint.exists():
             self._resume()
@@ -174,17 +228,13 @@ class Trainer:
     def train(self) -> None:
         """Train until the last step, or until the time is up."""
         options = self.options
-        # The data's seed holds the step at which this run began: a resumed run does not repeat its
-        # rows.
-        seed = hash((options.seed, self.rank, self.step))
-        layout = LlavaLayout(self.processor)
-        stream = iter(TrainingRows(layout, options.length, seed, self.diet))
         began, seconds_before = time.monotonic(), self.seconds
         counts = np.zeros((2, len(SKILL_NAMES)))
         losses: list[float] = []
+        saved = seconds_before
         while self.step < options.steps:
-            rows = list(itertools.islice(stream, options.rows))
-            batch = collate(rows, options.length, layout)
+            rows = self._rows()
+            batch = collate(rows, options.length, self.layout)
             loss, predicted = self._update(batch)
             self.step += 1
             self.sequences += options.processes * sum(len(row.images) for row in rows)
@@ -199,10 +249,18 @@ class Trainer:
             counts[:] = 0
             losses.clear()
             stop = self.seconds - seconds_before > options.stop_after_seconds
-            if self.step % SAVE_EVERY == 0 or last or stop:
+            late = self.seconds - saved > SAVE_SECONDS
+            if self.step % SAVE_EVERY == 0 or last or stop or late:
                 self._save()
+                saved = self.seconds
             if stop:
                 break
+
+    def _rows(self) -> list[Row]:
+        """The rows of the next step, which depend on its number and the diet alone."""
+        options = self.options
+        self.stream.rng.seed(f"{options.seed}-{self.rank}-{self.step}")
+        return list(itertools.islice(self.stream, options.rows))
 
     def _update(self, batch: dict[str, Tensor]) -> tuple[float, Tensor]:
         """One step of both optimizers: the loss, and the most likely next tokens before it."""
@@ -214,7 +272,7 @@ class Trainer:
         logits = self._logits(batch)
         loss = functional.cross_entropy(
             logits.reshape(-1, logits.shape[-1]),
-            batch["labels"][:, 1:].reshape(-1),
+            batch["labels"][:, 1:].reshape(-1).to(self.device),
             ignore_index=IGNORED,
         )
         loss.backward()
@@ -227,18 +285,20 @@ class Trainer:
                 dist.broadcast(matrix.data, src=i % options.processes)
             matrix.grad = None
         self.adam.zero_grad(set_to_none=True)
-        return loss.item(), logits.detach().argmax(-1)
+        return loss.item(), logits.detach().argmax(-1).cpu()
 
     def _logits(self, batch: dict[str, Tensor]) -> Tensor:
         """Of the next token, (B, T - 1, vocabulary) float32."""
         hidden = torch.finfo(torch.bfloat16).min
-        with torch.autocast("cpu", torch.bfloat16):
+        arguments = {
+            name: tensor.to(self.device)
+            for name, tensor in batch.items()
+            if name not in ("labels", "skill", "attention")
+        }
+        mask = torch.where(batch["attention"].to(self.device), 0.0, hidden)
+        with torch.autocast(self.device.type, torch.bfloat16):
             logits: Tensor = self.model(
-                input_ids=batch["input_ids"],
-                pixel_values=batch["pixel_values"],
-                attention_mask=torch.where(batch["attention"], 0.0, hidden),
-                position_ids=batch["position_ids"],
-                use_cache=False,
+                **arguments, attention_mask=self.recipe.mask(mask), use_cache=False
             ).logits
         return logits[:, :-1].float()
 
@@ -285,7 +345,7 @@ class Trainer:
             self.model.float().load_state_dict(state["model"])
 
     def _resume(self) -> None:
-        state = torch.load(self.checkpoint, weights_only=False)
+        state = torch.load(self.checkpoint, map_location=self.device, weights_only=False)
         self.model.load_state_dict(state["model"])
         self.muon.load_state_dict(state["muon"])
         self.adam.load_state_dict(state["adam"])

@@ -161,7 +161,7 @@ class TrainingRows:
             answer = self.encode(question.target) + self.layout.end
             tokens, labels = prompt + answer, [IGNORED] * len(prompt) + answer
         else:
-            tokens = [self.tokenizer.bos_token_id, *self.encode(language.random_text(self.rng, 5))]
+            tokens = [*self.layout.front, *self.encode(language.random_text(self.rng, 5))]
             labels = [IGNORED, *tokens[1:]]
         positions = self._from(0, len(tokens[:room]))
         row.add(tokens[:room], labels[:room], positions, segment, 0)
