@@ -59,10 +59,12 @@ class MiniText:
 
     def sequences(self, tokenizer: Any, length: int, seed: int) -> Iterator[Tensor]:
         """See `TextSource`."""
+        # Some tokenizers have no token for the beginning, some put it in front by themselves.
+        front = "" if tokenizer("")["input_ids"] else tokenizer.bos_token or ""
         # No sentence has fewer than four tokens.
         for text in mini.texts(seed, sentences=length // 4 + 1):
             yield tokenizer(
-                f"{tokenizer.bos_token}{text}",
+                f"{front}{text}",
                 return_tensors="pt",
                 truncation=True,
                 max_length=length,

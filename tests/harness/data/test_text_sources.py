@@ -47,6 +47,25 @@ def test_the_embedded_worlds_sentences_never_end_and_no_sequence_is_longer(embed
     assert max(next(stream).shape[1] for _ in range(50)) <= 32
 
 
+def test_sentences_begin_as_a_text_of_the_tokenizer_does(embedded, tokenizer):
+    """Once with the token for the beginning, and without where there is none."""
+    first = next(text_source("mini").sequences(tokenizer, 16, 0))[0].tolist()
+    assert tokenizer.bos_token is None
+    assert "None" not in tokenizer.decode(first)
+    own = embedded.processor.tokenizer
+    ids = next(text_source("mini").sequences(own, 16, 0))[0].tolist()
+    assert ids.count(own.bos_token_id) == 1
+    assert ids[0] == own.bos_token_id
+
+    class AddsIt:
+        bos_token, bos_token_id = own.bos_token, own.bos_token_id
+
+        def __call__(self, text, **options):
+            return own(f"{own.bos_token}{text}", **options)
+
+    assert next(text_source("mini").sequences(AddsIt(), 16, 0))[0].tolist() == ids
+
+
 def test_a_file_is_known_by_its_content(tmp_path):
     for name, text in (("a", "one"), ("b", "two"), ("c", "one")):
         (tmp_path / name).write_text(text)
