@@ -30,12 +30,13 @@ from torch.multiprocessing.spawn import spawn
 from torch.nn import functional
 
 from tasks.mini.questions.skills import SKILL_NAMES
+from tasks.mini.world.facts import World
 from tasks.mini.world.language import build_tokenizer
 from tasks.mini.world.pictures import SMALL, Size
 from tools.mini.deep_model import build_deep_model, build_deep_processor, build_deep_tokenizer
 from tools.mini.layout import Layout, LlavaLayout, QwenLayout
 from tools.mini.model import build_model, build_processor
-from tools.mini.training_data import IGNORED, Diet, Floats, Row, TrainingRows, collate
+from tools.mini.training_data import FACT_NAMES, IGNORED, Diet, Floats, Row, TrainingRows, collate
 
 LOG_EVERY, SAVE_EVERY = 25, 200  # steps; the diet is brought up to date with the log
 SAVE_SECONDS = 500.0  # after so many a checkpoint is written at the next line of the log
@@ -51,6 +52,8 @@ class Recipe:
         model: Builds it from the tokenizer, with random weights.
         layout: Its form, made from the processor.
         sizes: Of pictures.
+        people: Whose facts it learns by heart, if any.
+        people_share: Of what it sees.
         mask: The form in which its decoder takes a mask.
     """
 
@@ -59,6 +62,8 @@ class Recipe:
     model: Callable[[Any], Any]
     layout: Callable[[Any], Layout]
     sizes: tuple[Size, ...] = (SMALL,)
+    people: World | None = None
+    people_share: float = 0.0
     mask: Callable[[Tensor], Any] = lambda mask: mask
 
 
@@ -71,6 +76,8 @@ RECIPES: Mapping[str, Recipe] = {
         build_deep_model,
         QwenLayout,
         DEEP_SIZES,
+        World(8192),
+        0.4,
         lambda mask: {"full_attention": mask},
     ),
 }
@@ -164,19 +171,20 @@ def average_gradients(parameters: list[torch.nn.Parameter], processes: int) -> N
         parameter.grad = mean.view_as(parameter)
 
 
-def count_by_skill(predicted: Tensor, batch: dict[str, Tensor]) -> Floats:
+def count_by_skill(predicted: Tensor, batch: dict[str, Tensor], skills: int) -> Floats:
     """Tokens predicted rightly, and all tokens of answers, by skill.
 
     Args:
         predicted: Most likely next tokens, (B, T - 1).
         batch: Of `collate`.
+        skills: How many there are.
 
     Returns:
         (2, skills).
     """
     skill, labels = batch["skill"][:, 1:], batch["labels"][:, 1:]
     mask = skill >= 0
-    counts = np.zeros((2, len(SKILL_NAMES)))
+    counts = np.zeros((2, skills))
     np.add.at(counts[0], skill[mask].numpy(), (predicted == labels)[mask].double().numpy())
     np.add.at(counts[1], skill[mask].numpy(), 1.0)
     return counts
@@ -212,9 +220,16 @@ class Trainer:
             self.others, lr=options.adam_lr, betas=(0.9, 0.95), weight_decay=0.0
         )
         self.step, self.seconds, self.sequences = 0, 0.0, 0
-        self.diet = Diet()
+        recipe = self.recipe
+        self.diet = Diet((*SKILL_NAMES, *FACT_NAMES) if recipe.people else SKILL_NAMES)
         self.stream = TrainingRows(
-            self.layout, options.length, options.seed, self.diet, sizes=self.recipe.sizes
+            self.layout,
+            options.length,
+            options.seed,
+            self.diet,
+            sizes=recipe.sizes,
+            people=recipe.people,
+            people_share=recipe.people_share,
         )
         self.checkpoint = options.out / f"checkpoint-{rank}.pt"
         if self.checkpoint.exists():
@@ -229,7 +244,7 @@ class Trainer:
         """Train until the last step, or until the time is up."""
         options = self.options
         began, seconds_before = time.monotonic(), self.seconds
-        counts = np.zeros((2, len(SKILL_NAMES)))
+        counts = np.zeros((2, len(self.diet.names)))
         losses: list[float] = []
         saved = seconds_before
         while self.step < options.steps:
@@ -239,7 +254,7 @@ class Trainer:
             self.step += 1
             self.sequences += options.processes * sum(len(row.images) for row in rows)
             losses.append(loss)
-            counts += count_by_skill(predicted, batch)
+            counts += count_by_skill(predicted, batch, len(self.diet.names))
             last = self.step == options.steps
             if self.step % LOG_EVERY and not last:
                 continue
@@ -312,7 +327,7 @@ class Trainer:
         self.seconds = float(clock)
 
     def _log(self, losses: list[float]) -> None:
-        accuracy = zip(SKILL_NAMES, self.diet.accuracy, strict=True)
+        accuracy = zip(self.diet.names, self.diet.accuracy, strict=True)
         entry = {
             "step": self.step,
             "seconds": round(self.seconds),
@@ -332,7 +347,7 @@ class Trainer:
             "adam": self.adam.state_dict(),
             "step": self.step,
             "seconds": self.seconds,
-            "accuracy": dict(zip(SKILL_NAMES, self.diet.accuracy.tolist(), strict=True)),
+            "accuracy": dict(zip(self.diet.names, self.diet.accuracy.tolist(), strict=True)),
             "sequences": self.sequences,
         }
         partial = self.checkpoint.with_suffix(".tmp")
@@ -352,7 +367,7 @@ class Trainer:
         self.step, self.seconds = state["step"], state["seconds"]
         self.sequences = state["sequences"]
         # By name: a skill that is new since the checkpoint starts as unknown.
-        accuracy = [state["accuracy"].get(name, 0.0) for name in SKILL_NAMES]
+        accuracy = [state["accuracy"].get(name, 0.0) for name in self.diet.names]
         self.diet.accuracy = np.array(accuracy)
 
 

@@ -14,16 +14,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from tasks.mini.questions.facts import ATTRIBUTES, biography, fact, fact_choice, fact_pair
+from tasks.mini.questions.question import Question
 from tasks.mini.questions.skills import SKILL_NAMES, SKILLS
 from tasks.mini.world import language
 from tasks.mini.world.drawing import draw
-from tasks.mini.world.pictures import SMALL, Size
-from tasks.mini.world.sampling import random_picture
+from tasks.mini.world.facts import Person, World
+from tasks.mini.world.pictures import SMALL, Picture, Size
+from tasks.mini.world.sampling import random_emblem, random_picture
 from tools.mini.drills import option_drill, verification_drill
 from tools.mini.layout import Layout, Position
 
 Floats = NDArray[np.float64]
 QUESTIONS_PER_PICTURE = 5
+FACT_NAMES = tuple(f"fact_{attribute}" for attribute in ATTRIBUTES)
 IGNORED = -100
 
 
@@ -37,7 +41,7 @@ class Row:
         positions: Of the token along each axis; questions about one picture all begin behind it.
         segment: Number of the picture or text that the token belongs to.
         question: Number of the question about it, 0 for the picture or text itself.
-        skill: Index into SKILL_NAMES on answers, else -1.
+        skill: Number of the skill on answers, else -1.
         images: (height, width, 3) uint8 each.
     """
 
@@ -73,13 +77,14 @@ class Diet:
     """How often each skill is drawn: more while its answers are still wrong.
 
     Attributes:
+        names: Of the skills.
         floor: What a skill that is always answered rightly weighs.
-        accuracy: Moving average by skill, in the order of SKILL_NAMES.
+        accuracy: Moving average by skill, in the order of their names.
     """
 
-    def __init__(self, floor: float = 0.06):
-        self.floor = floor
-        self.accuracy: Floats = np.zeros(len(SKILLS))
+    def __init__(self, names: Sequence[str] = SKILL_NAMES, floor: float = 0.06):
+        self.names, self.floor = tuple(names), floor
+        self.accuracy: Floats = np.zeros(len(self.names))
 
     def update(self, right: Floats, total: Floats, decay: float = 0.8) -> None:
         """Take new counts into the average.
@@ -93,9 +98,14 @@ class Diet:
         self.accuracy[seen] = decay * self.accuracy[seen] + (1 - decay) * right[seen] / total[seen]
 
     def weights(self) -> Floats:
-        """Unnormalized chance of each skill, in the order of SKILL_NAMES."""
+        """Unnormalized chance of each skill, in the order of their names."""
         weights: Floats = self.floor + (1 - self.accuracy)
         return weights
+
+    def of(self, names: Sequence[str]) -> list[float]:
+        """Unnormalized chances of some of the skills."""
+        weights = dict(zip(self.names, self.weights().tolist(), strict=True))
+        return [weights[name] for name in names]
 
 
 class TrainingRows:
@@ -108,6 +118,8 @@ class TrainingRows:
         diet: How often each skill is drawn; read again for every picture.
         text_share: Chance that a text comes next, not a picture.
         sizes: Of pictures, each as often as the others.
+        people: Whose facts are asked for, by skills `fact_...`; None for no such rows.
+        people_share: Chance that a person comes next.
     """
 
     def __init__(
@@ -118,7 +130,10 @@ class TrainingRows:
         diet: Diet,
         text_share: float = 0.15,
         sizes: Sequence[Size] = (SMALL,),
+        people: World | None = None,
+        people_share: float = 0.0,
     ):
+        self.people, self.people_share = people, people_share
         self.layout, self.tokenizer, self.sizes = layout, layout.tokenizer, sizes
         self.length, self.diet, self.text_share = length, diet, text_share
         self.rng = random.Random(seed)
@@ -146,7 +161,9 @@ class TrainingRows:
             row = Row()
             segment = 0
             while len(row.tokens) < self.length - 24:
-                if self.rng.random() < self.text_share:
+                if self.people is not None and self.rng.random() < self.people_share:
+                    self._add_person(row, segment, self.people)
+                elif self.rng.random() < self.text_share:
                     self._add_text(row, segment)
                 else:
                     self._add_picture(row, segment)
@@ -166,32 +183,84 @@ class TrainingRows:
         positions = self._from(0, len(tokens[:room]))
         row.add(tokens[:room], labels[:room], positions, segment, 0)
 
+    def _add_person(self, row: Row, segment: int, world: World) -> None:
+        """A biography, a question, or an emblem with questions.
+
+        What is read only is not asked for, and what is asked for only is not known in other words:
+        Allen-Zhu and Li, Physics of Language Models 3.1 (arXiv 2309.14316).
+        """
+        rng = self.rng
+        person, form = world.person(rng.randrange(world.count)), rng.random()
+        room = self.length - len(row.tokens)
+        if form < 0.3:
+            tokens = [*self.layout.front, *self.tokenizer.encode(biography(world, person, rng))]
+            labels = [IGNORED, *tokens[1:]]
+            row.add(tokens[:room], labels[:room], self._from(0, room)[: len(tokens)], segment, 0)
+            return
+        names = rng.choices(FACT_NAMES, self.diet.of(FACT_NAMES), k=2 * QUESTIONS_PER_PICTURE)
+        if form < 0.65:
+            name, question = self._facts(world, person, names[:1], shown=False)[0]
+            prompt = self.layout.text_head + self.tokenizer.encode(question.prompt)
+            prompt += self.layout.ask
+            answer = self.tokenizer.encode(question.target) + self.layout.end
+            if len(prompt) + len(answer) <= room:
+                positions = self._from(0, len(prompt) + len(answer))
+                labels = [IGNORED] * len(prompt) + answer
+                skill = self.diet.names.index(name)
+                row.add(prompt + answer, labels, positions, segment, 0, skill)
+            return
+        picture = random_emblem(person.emblem, rng, rng.choice(self.sizes))
+        self._add_questions(row, segment, picture, self._facts(world, person, names, shown=True))
+
+    def _facts(
+        self, world: World, person: Person, names: Sequence[str], *, shown: bool
+    ) -> list[tuple[str, Question]]:
+        """A question of each of these skills, in one of the forms of the suites."""
+        rng, asked = self.rng, []
+        for name in names:
+            attribute, form = name.removeprefix("fact_"), rng.random()
+            if form < 0.2:
+                question = fact_pair(world, person, attribute, rng, shown=shown)[rng.randrange(2)]
+            else:
+                question = fact(world, person, attribute, "gqa", shown=shown)
+                if form < 0.35:
+                    question = fact_choice(world, question, rng, suite="mmbench")
+            asked.append((name, question))
+        return asked
+
     def _from(self, start: int, count: int) -> list[Position]:
         """Positions that follow each other."""
         return [(start + place,) * self.layout.axes for place in range(count)]
 
     def _add_picture(self, row: Row, segment: int) -> None:
-        rng, weights = self.rng, self.diet.weights()
-        first = rng.choices(SKILL_NAMES, list(weights))[0]
+        rng = self.rng
+        first = rng.choices(SKILL_NAMES, self.diet.of(SKILL_NAMES))[0]
         kind = SKILLS[first][0]
         size = rng.choice(self.sizes) if len(self.sizes) > 1 else self.sizes[0]
         picture = random_picture(kind, rng, self.word, size)
-        head, positions = self.layout.head(picture.size)
-        behind = max(positions[-1]) + 1
         related = [
             name for name in SKILL_NAMES if SKILLS[name][0].split(":")[0] == kind.split(":")[0]
         ]
-        shares = [weights[SKILL_NAMES.index(name)] for name in related]
+        names = [first, *rng.choices(related, self.diet.of(related), k=2 * QUESTIONS_PER_PICTURE)]
+        asked = ((name, SKILLS[name][1](picture, rng)) for name in names)
+        questions = ((name, question) for name, question in asked if question is not None)
+        self._add_questions(row, segment, picture, questions)
+
+    def _add_questions(
+        self,
+        row: Row,
+        segment: int,
+        picture: Picture,
+        questions: Iterable[tuple[str, Question]],
+    ) -> None:
+        """A picture with those of these questions that fit, by the names of their skills."""
+        head, positions = self.layout.head(picture.size)
+        behind = max(positions[-1]) + 1
         prompts: set[str] = set()
         parts: list[tuple[list[int], list[int], int]] = []
         used = len(row.tokens) + len(head)
-        for name in [first, *rng.choices(related, shares, k=2 * QUESTIONS_PER_PICTURE)]:
-            question = SKILLS[name][1](picture, rng)
-            if (
-                question is None
-                or question.prompt in prompts
-                or len(parts) == QUESTIONS_PER_PICTURE
-            ):
+        for name, question in questions:
+            if question.prompt in prompts or len(parts) == QUESTIONS_PER_PICTURE:
                 continue
             prompt, answer = (
                 self.encode(question.prompt) + self.layout.ask,
@@ -202,12 +271,12 @@ class TrainingRows:
             used += len(prompt) + len(answer)
             prompts.add(question.prompt)
             parts.append(
-                (prompt + answer, [IGNORED] * len(prompt) + answer, SKILL_NAMES.index(name))
+                (prompt + answer, [IGNORED] * len(prompt) + answer, self.diet.names.index(name))
             )
         if not parts:
             return
         row.add(head, [IGNORED] * len(head), positions, segment, 0)
-        row.images.append(np.asarray(draw(picture, rng)))
+        row.images.append(np.asarray(draw(picture, self.rng)))
         for number, (tokens, labels, skill) in enumerate(parts, start=1):
             row.add(tokens, labels, self._from(behind, len(tokens)), segment, number, skill)
 

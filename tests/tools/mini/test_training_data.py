@@ -1,6 +1,7 @@
 """Training rows: what a token sees, with which pixels it is trained, how often skills are drawn."""
 
 import itertools
+import re
 
 import numpy as np
 import pytest
@@ -8,8 +9,10 @@ import torch
 from torch import nn
 from transformers import Qwen2_5_VLForConditionalGeneration
 
-from tasks.mini.questions.skills import SKILLS
+from tasks.mini.questions.facts import ATTRIBUTES
+from tasks.mini.questions.skills import SKILL_NAMES, SKILLS
 from tasks.mini.suites import suite_rows
+from tasks.mini.world.facts import World
 from tasks.mini.world.language import build_tokenizer
 from tasks.mini.world.pictures import CELL_PIXELS, SMALL
 from tools.mini.deep_model import (
@@ -20,7 +23,7 @@ from tools.mini.deep_model import (
 )
 from tools.mini.layout import LlavaLayout, QwenLayout
 from tools.mini.model import IMAGE_TOKENS, build_processor
-from tools.mini.training_data import Diet, TrainingRows, collate
+from tools.mini.training_data import FACT_NAMES, IGNORED, Diet, TrainingRows, collate
 
 SIZES = [SMALL, (5, 9), (8, 6)]
 
@@ -149,3 +152,28 @@ def test_what_the_deep_model_sees_in_training_is_what_it_sees_when_one_question_
                 assert torch.allclose(logits[number, own], answer, atol=1e-4)
                 compared += 1
     assert compared >= 5
+
+
+def test_rows_about_people_teach_what_is_true_of_them_in_every_form(deep):
+    layout, world = deep[2], World(40)
+    numbers = {world.person(number).name: number for number in range(world.count)}
+    diet = Diet((*SKILL_NAMES, *FACT_NAMES))
+    stream = TrainingRows(layout, 320, 5, diet, sizes=SIZES, people=world, people_share=1.0)
+    skills, images, told, asked = set(), 0, 0, 0
+    for row in itertools.islice(stream, 80):
+        assert len(row.tokens) == len(row.labels) == len(row.positions) <= 320
+        skills |= set(row.skill) - {-1}
+        images += len(row.images)
+        for segment in set(row.segment):
+            own = [i for i, one in enumerate(row.segment) if one == segment]
+            text = layout.tokenizer.decode([row.tokens[i] for i in own])
+            for name, home in re.findall(r"(\w+) lives in (\w+)", text):
+                assert world.person(numbers[name]).home == home
+                told += 1
+            if named := re.search(r"Where does (\w+) live \?", text):
+                answer = [row.labels[i] for i in own if row.labels[i] != IGNORED]
+                home = world.person(numbers[named[1]]).home
+                assert layout.tokenizer.decode(answer, skip_special_tokens=True) in (home, *"ABCD")
+                asked += 1
+    assert skills == {diet.names.index(f"fact_{attribute}") for attribute in ATTRIBUTES}
+    assert min(images, told, asked) >= 5
