@@ -121,13 +121,14 @@ class CalibrationRun:
             first: Index of the first block to capture.
         """
         model, family = self.loaded.model, self.loaded.family
+        groups = list(self.data.parts.values())
         if self.loaded.streamed:
-            groups, storage = [self.data.sequences], self._states()
+            storage = self._states()
             yield from capture_blocks(
-                model, family, groups, storage=storage, first=first, host=True
+                model, family, groups, storage=storage, first=first, host=True, together=True
             )
             return
-        for capture in capture_blocks(model, family, list(self.data.parts.values()), first=first):
+        for capture in capture_blocks(model, family, groups, first=first):
             self._save_stats(self._parts, capture)
             yield capture
 

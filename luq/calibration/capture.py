@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from luq.calibration.hessian import HessianSum
+from luq.calibration.hessian import HessianSum, SumOfParts
 from luq.decoder.blocks import BlockInput, run_block
 from luq.decoder.families import Family, block_linears, decoder_blocks
 from luq.types import LayerStats, QuantizationError
@@ -66,6 +66,7 @@ def capture_blocks(
     first: int = 0,
     host: bool = False,
     hessians: bool = True,
+    together: bool = False,
 ) -> Iterator[BlockCapture]:
     """Run the calibration data through the full-precision decoder, one block at a time.
 
@@ -80,6 +81,8 @@ def capture_blocks(
         first: first block to capture; earlier blocks only run.
         host: keep the streams in the CPU's memory, whatever the device.
         hessians: whether to collect statistics; without them `BlockCapture.stats` is empty.
+        together: sum the statistics of all groups up, so that `BlockCapture.stats` has one entry:
+            the same as `luq.calibration.hessian.summed` gives, in the memory of two groups.
 
     Yields:
         What each block from `first` on does with the data.
@@ -108,6 +111,7 @@ def capture_blocks(
             continue
         stats: list[dict[str, LayerStats]] = []
         outputs: list[Tensor] = []
+        total = SumOfParts(sum(one.state.shape[1] for one in inputs))
         for group in groups:
             start = len(outputs)
             group_inputs = inputs[start : start + len(group)]
@@ -116,11 +120,16 @@ def capture_blocks(
                 if index >= first and hessians
                 else ({}, [run_block(block, one) for one in group_inputs])
             )
-            stats.append(group_stats)
             outputs += states
+            if not together or not group_stats:
+                stats.append(group_stats)
+                continue
+            total.add(group_stats)
+        if together and index >= first and hessians:
+            stats = [total.stats()]
         if index >= first:
             yield BlockCapture(index, stats, inputs, [state[0] for state in outputs])
-        del stats
+        del stats, total
         if storage is not None:
             storage.save(index + 1, outputs)
         inputs = _with_states(inputs, outputs)

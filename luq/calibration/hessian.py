@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -59,3 +59,41 @@ def summed(parts: Sequence[LayerStats]) -> LayerStats:
         parts[0].hessian * (parts[0].tokens / tokens),
     )
     return LayerStats(hessian, tokens, parts[0].inputs)
+
+
+class SumOfParts:
+    """`summed` of parts that come one after the other, in the memory of two and bit for bit.
+
+    Args:
+        tokens: of all parts together.
+    """
+
+    def __init__(self, tokens: int):
+        self.tokens = tokens
+        self._totals: dict[str, Tensor] = {}
+        self._seen = 0
+
+    def add(self, part: Mapping[str, LayerStats]) -> None:
+        """Add the statistics of a block's linears in one part, by name."""
+        shared: dict[int, Tensor] = {}
+        for name, layer in part.items():
+            if id(layer) not in shared:
+                share = layer.hessian * (layer.tokens / self.tokens)
+                shared[id(layer)] = self._totals[name].add_(share) if self._totals else share
+        self._totals = {name: shared[id(layer)] for name, layer in part.items()}
+        self._seen += next(iter(part.values())).tokens
+
+    def stats(self) -> dict[str, LayerStats]:
+        """Return the statistics of all parts by linear.
+
+        Linears with a common input share one object.
+
+        Raises:
+            QuantizationError: The parts had not so many tokens.
+        """
+        if self._seen != self.tokens:
+            raise QuantizationError(
+                f"the parts of a calibration had {self._seen} tokens, not {self.tokens}"
+            )
+        shared = {id(total): LayerStats(total, self.tokens) for total in self._totals.values()}
+        return {name: shared[id(total)] for name, total in self._totals.items()}

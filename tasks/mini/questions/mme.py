@@ -23,8 +23,11 @@ def mme_existence(picture: Picture, rng: random.Random) -> Pair | None:
     """Whether a kind is in the scene."""
     if not isinstance(picture, Scene):
         return None
+    kinds = {t.kind for t in picture.things}
+    if kinds == set(KINDS):
+        return None
     present = rng.choice(picture.things).kind
-    absent = other(rng, KINDS, *(t.kind for t in picture.things))
+    absent = other(rng, KINDS, *kinds)
     return _yes_no(
         "mme", "existence", *(f"Is there a {kind} in this image?" for kind in (present, absent))
     )

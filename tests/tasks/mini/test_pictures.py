@@ -56,6 +56,14 @@ def test_every_skill_still_finds_something_to_ask(size):
         assert any(question is not None for question in asked), name
 
 
+@pytest.mark.parametrize("size", [(10, 8), (9, 14), (14, 14)])
+def test_no_skill_fails_where_there_is_nothing_to_ask(size):
+    rng = random.Random(1)
+    for kind, skill in SKILLS.values():
+        for picture in pictures(kind, size, 60):
+            skill(picture, rng)
+
+
 def test_larger_pictures_hold_more():
     for kind in ("scene", "form", "chart"):
         few, many = pictures(kind, SMALL), pictures(kind, (10, 8))
