@@ -24,8 +24,10 @@ def test_parts_that_come_one_by_one_sum_up_bit_for_bit_to_what_all_of_them_do():
         assert torch.equal(found[name].hessian, expected.hessian)
         assert found[name].tokens == expected.tokens == 201
     assert found["q"] is found["k"]
-    with pytest.raises(QuantizationError, match="had 201 tokens, not 200"):
-        other = SumOfParts(200)
-        for part in parts:
-            other.add(part)
-        other.stats()
+
+
+def test_parts_with_other_tokens_than_said_are_refused():
+    running = SumOfParts(200)
+    running.add({"q": LayerStats(torch.eye(2), 199)})
+    with pytest.raises(QuantizationError, match="had 199 tokens, not 200"):
+        running.stats()
